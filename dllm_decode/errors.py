@@ -1,0 +1,45 @@
+"""The errors a user can meet, each a sentence that names what was given and the way out.
+
+Knows the kinds of failure; leaves to the CLI how they are printed.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DecodeError(Exception):
+    """A mistake in what the user gave, or a part that broke its contract; the message is meant to be read."""
+
+
+class ConfigError(DecodeError):
+    """A strategy, an override or an argument that does not validate; the message carries the path."""
+
+
+class PluginError(DecodeError):
+    """A plugin that could not be loaded, or two that register one name."""
+
+
+class ModelError(DecodeError):
+    """A checkpoint, tokenizer or model that cannot be used for masked diffusion decoding."""
+
+
+class DataError(DecodeError):
+    """A data file that cannot be read; the message names the file and the line."""
+
+
+class ContractError(DecodeError):
+    """A part that broke its contract while decoding; the message names the part, its origin, stage and step."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that a name is unknown, suggest the nearest one and list the rest.
+
+    Args:
+        kind: What the name should have been, e.g. ``"scheduler"``.
+        name: What was given.
+        known: The names that would have been accepted.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    suggestion = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}.{suggestion} Known: {', '.join(names) or '(none)'}"

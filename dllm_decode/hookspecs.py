@@ -1,0 +1,79 @@
+"""The hooks of `dllm_decode`: what a plugin may provide. Every hook returns classes or data; none is called in the loop.
+
+A plugin is a module with functions marked `@hookimpl`. It is found through the entry-point group `dllm_decode`.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from dllm_decode.config import (
+        BlockConfig,
+        ConfidenceConfig,
+        LayeringConfig,
+        LogitsConfig,
+        SchedulerConfig,
+        StopConfig,
+    )
+    from dllm_decode.tasks.base import Task
+
+PROJECT = "dllm_decode"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def dllm_block() -> list[type[BlockConfig]]:  # type: ignore[empty-body]
+    """Return block policies: which span of the canvas is worked on, with which share of the steps."""
+
+
+@hookspec
+def dllm_layering() -> list[type[LayeringConfig]]:  # type: ignore[empty-body]
+    """Return layerings: which positions of a block are eligible when, with how many steps."""
+
+
+@hookspec
+def dllm_scheduler() -> list[type[SchedulerConfig]]:  # type: ignore[empty-body]
+    """Return schedulers: which of the proposed tokens are committed in a step."""
+
+
+@hookspec
+def dllm_confidence() -> list[type[ConfidenceConfig]]:  # type: ignore[empty-body]
+    """Return confidences: a score for the proposed token of every position."""
+
+
+@hookspec
+def dllm_logits() -> list[type[LogitsConfig]]:  # type: ignore[empty-body]
+    """Return logits processors: guidance, forbidden tokens."""
+
+
+@hookspec
+def dllm_stop() -> list[type[StopConfig]]:  # type: ignore[empty-body]
+    """Return stop rules: when the rest of a row needs no more forwards."""
+
+
+@hookspec
+def dllm_recipe() -> list[Path]:  # type: ignore[empty-body]
+    """Return YAML files, each one named strategy; the file's stem is its name."""
+
+
+@hookspec
+def dllm_task() -> list[type[Task]]:  # type: ignore[empty-body]
+    """Return tasks: examples with a fixed order, and how an answer is scored."""
+
+
+@hookspec
+def dllm_denoiser() -> list[type[Any]]:  # type: ignore[empty-body]
+    """Return model families: classes with `matches(folder_config) -> bool` and `load(folder, **options) -> Denoiser`."""
+
+
+@hookspec
+def dllm_command(app: typer.Typer) -> None:
+    """Add commands to the `dllm-decode` command line."""

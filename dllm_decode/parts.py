@@ -1,0 +1,131 @@
+"""The protocols that the parts of a strategy obey: block, layering, scheduler, confidence, and the optional ones.
+
+Knows the signatures only. The engine calls them in this order: blocks, stages, propose, select, stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from dllm_decode.state import Block, Canvas, Proposal, Stage, StageContext, StepView, VocabStats
+
+
+@runtime_checkable
+class BlockPolicy(Protocol):
+    """Cuts the generation region into the spans that are worked on one after another."""
+
+    def blocks(self, canvas: Canvas, steps: int | None) -> Iterator[Block]:
+        """Yield the blocks in order; `steps` is the budget of the whole decode, None one token a step.
+
+        The generator is resumed when the block before is finished, so it may look at the canvas.
+        """
+        ...
+
+
+@runtime_checkable
+class Layering(Protocol):
+    """Cuts a block into stages."""
+
+    needs: frozenset[str]
+
+    def stages(self, context: StageContext) -> Iterator[Stage]:
+        """Yield the stages in order; the generator is resumed when the stage before is finished."""
+        ...
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Chooses which proposed tokens to commit in a step."""
+
+    adaptive: bool
+    """True if the number of steps depends on the scores; the stage then runs until nothing is open."""
+    needs: frozenset[str]
+
+    def select(self, view: StepView, proposal: Proposal) -> Tensor:
+        """Return (B, W) bool, a subset of `view.open`. An empty row becomes the row's best position."""
+        ...
+
+
+@runtime_checkable
+class Confidence(Protocol):
+    """Scores the proposed token of every position."""
+
+    needs: frozenset[str]
+    """Names of the `VocabStats` fields beyond token and probability: "content", "second", "entropy"."""
+
+    def propose(self, view: StepView) -> Proposal:
+        """Return a token and a score for every window position, read from `view.stats`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Token ids a part may need; None where the model has none."""
+
+    mask: int
+    eos: int | None = None
+    eot: int | None = None
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end an answer, without repetition."""
+        return tuple(dict.fromkeys(i for i in (self.eos, self.eot) if i is not None))
+
+
+@runtime_checkable
+class LogitsProcessor(Protocol):
+    """Changes the logits before anything is read from them."""
+
+    unconditional: bool
+    """Whether the model must also be run on a canvas whose given tokens are masked (guidance)."""
+
+    def process(self, logits: Tensor, unconditional: Tensor | None, special: SpecialTokens) -> Tensor:
+        """Return new logits.
+
+        Args:
+            logits: (B, W, V), the model's dtype; may be changed in place.
+            unconditional: (B, W, V) where this processor asked for it, else None.
+            special: The model's special token ids.
+        """
+        ...
+
+
+@runtime_checkable
+class StopRule(Protocol):
+    """Ends rows early."""
+
+    adaptive: bool
+
+    def fill(self, view: StepView, special: SpecialTokens) -> tuple[Tensor, Tensor] | None:
+        """After a commit, return (B, W) bool positions to decide at no cost and (B, W) int64 their tokens, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """What the engine asks a denoiser."""
+
+    tokens: Tensor
+    """(B, L) int64."""
+    valid: Tensor | None
+    """(B, L) bool, False on padding; None when every column is valid."""
+    window: slice
+    """The columns whose logits are wanted; W of them."""
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """A bidirectional model: tokens in, logits of the window out."""
+
+    special: SpecialTokens
+    vocab_size: int
+    max_length: int | None
+    """The longest canvas the model was made for, in tokens; None if unlimited."""
+
+    def logits(self, inputs: ModelInputs) -> Tensor:
+        """Return (B, W, V) logits, any floating dtype; a tensor the caller may change in place."""
+        ...

@@ -1,0 +1,169 @@
+"""The data a decode works on: canvas, block, stage, step view, statistics, proposal.
+
+Plain data with shapes. B rows, L canvas columns, W window columns, V vocabulary entries. Knows nothing of
+models and strategies; only the engine calls `commit` and `reopen`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from dllm_decode.numerics import Noise
+    from dllm_decode.parts import Scheduler
+
+
+@dataclass(slots=True)
+class Canvas:
+    """A batch of token rows: left padding, prompt, then the columns to be decided."""
+
+    tokens: Tensor
+    """(B, L) int64; undecided columns hold `mask_id`."""
+    undecided: Tensor
+    """(B, L) bool; a state of its own, not `tokens == mask_id`."""
+    valid: Tensor
+    """(B, L) bool; False on padding."""
+    prompt_length: int
+    """Columns before the generation region, padding included; 0 when any column may be undecided (infill)."""
+    mask_id: int
+    padded: bool = True
+    """Whether any column of `valid` is False, known on the host so that the loop need not ask."""
+    uniform: bool = False
+    """Whether every column from `prompt_length` on is undecided in every row when decoding begins."""
+    version: int = 0
+    """Grows by one with every commit; one forward serves every question asked of one version."""
+
+    @property
+    def rows(self) -> int:
+        """B, the number of rows."""
+        return self.tokens.shape[0]
+
+    @property
+    def length(self) -> int:
+        """L, the number of columns."""
+        return self.tokens.shape[1]
+
+    def commit(self, window: slice, chosen: Tensor, tokens: Tensor) -> None:
+        """Write tokens into open positions.
+
+        Args:
+            window: The columns that `chosen` and `tokens` speak of; W of them.
+            chosen: (B, W) bool, a subset of the undecided positions.
+            tokens: (B, W) int64.
+        """
+        part = self.tokens[:, window]
+        part.copy_(tokens.where(chosen, part))
+        self.undecided[:, window] &= ~chosen
+        self.version += 1
+
+    def reopen(self, window: slice, where: Tensor) -> None:
+        """Return decided positions of the window to the mask; `where` is (B, W) bool."""
+        self.tokens[:, window].masked_fill_(where, self.mask_id)
+        self.undecided[:, window] |= where
+        self.version += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A span of the canvas that is worked on before the next one, with its share of the steps."""
+
+    where: Tensor
+    """(B, L) bool; blocks may differ from row to row."""
+    window: slice
+    """The columns that cover `where` in every row."""
+    steps: int | None
+    """The block's share of the step budget; None is one token a step."""
+    start: int
+    """The canvas column from which positions inside the block are counted."""
+    size: int | None = None
+    """Open positions per row if the same in every row and known without asking the device, else None."""
+    number: int = 0
+    """0-based position of this block among `count`."""
+    count: int = 1
+    budget: int | None = None
+    """The steps of the whole decode, of which `steps` is this block's share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Positions of a block that are eligible now, with their number of steps."""
+
+    name: str
+    where: Tensor
+    """(B, W) bool, inside the block's window; decided positions in it are ignored."""
+    steps: int | None
+    """Steps to spend; None means until nothing is open, one token a step for schedulers that count."""
+    scheduler: Scheduler | None = None
+    """Overrides the strategy's scheduler inside this stage."""
+    size: int | None = None
+    """Open positions per row if the same in every row and known without asking the device, else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class VocabStats:
+    """What one pass over the logits of a window yields. A field that no part declared in `needs` is None."""
+
+    token: Tensor
+    """(B, W) int64; the proposed token: the argmax, of Gumbel-noised logits at temperature > 0."""
+    probability: Tensor
+    """(B, W) float32; probability of `token` under un-noised, untempered logits."""
+    content_probability: Tensor | None = None
+    """(B, W) float32; the same after EOS and EOT are taken out of the vocabulary; 0 for those two. Need: "content"."""
+    top_probability: Tensor | None = None
+    """(B, W) float32; the largest probability. Need: "second" (kept beside `second_probability`)."""
+    second_probability: Tensor | None = None
+    """(B, W) float32; the second largest probability. Need: "second"."""
+    entropy: Tensor | None = None
+    """(B, W) float32, nats. Need: "entropy"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A token and a score for every position of the window; larger scores are committed first."""
+
+    tokens: Tensor
+    """(B, W) int64."""
+    score: Tensor
+    """(B, W) float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """What a part may look at in one step. Read-only: parts return what they want done."""
+
+    canvas: Canvas
+    block: Block
+    stage: Stage
+    step: int
+    """0-based step inside the stage."""
+    open: Tensor
+    """(B, W) bool; undecided positions of the stage."""
+    stage_open: Tensor
+    """(B,) int64; how many positions were open in the row when the stage began."""
+    row_ids: Tensor
+    """(B,) int64; the rows' identities for noise, independent of the batch they run in."""
+    noise: Noise
+    """Counter-based randomness: the same for a row whatever its batch mates."""
+    stats: VocabStats
+    last: Proposal | None = None
+    """The previous step's proposal in this stage, or None in its first step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What a layering may use to cut its stages while the block is being decoded."""
+
+    canvas: Canvas
+    block: Block
+    probe: Callable[[], VocabStats] = field(repr=False)
+    """Statistics of the canvas as it stands, (B, W) over the block's window; its forward also serves the next step."""
+
+    @property
+    def open(self) -> Tensor:
+        """(B, W) bool; undecided positions of the block now."""
+        window = self.block.window
+        return self.canvas.undecided[:, window] & self.block.where[:, window]
