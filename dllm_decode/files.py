@@ -1,0 +1,36 @@
+"""Files that are written whole or not at all. Knows nothing of what they hold; imports no torch."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from dllm_decode.errors import DataError
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write UTF-8 text to a temporary file beside `path`, then rename it over `path`.
+
+    Raises:
+        DataError: The folder does not exist or cannot be written.
+    """
+    target = Path(path)
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, target)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise DataError(f"{target} cannot be written: {error.strerror}") from None
+        raise
