@@ -34,3 +34,18 @@ def write_atomically(path: str | Path, text: str) -> None:
         if isinstance(error, OSError):
             raise DataError(f"{target} cannot be written: {error.strerror}") from None
         raise
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a file that `write_atomically` could not write.
+
+    Raises:
+        DataError: The folder is missing or closed to the user, or `path` is a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target} cannot be written: it is a folder")
+    if not target.parent.is_dir():
+        raise DataError(f"{target} cannot be written: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise DataError(f"{target} cannot be written: the folder {target.parent} is closed to you")

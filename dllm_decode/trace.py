@@ -6,6 +6,7 @@ Knows what was committed where, and when. Leaves out why: confidences and schedu
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ class StepEvent:
     window: slice
     """The canvas columns that the tensors speak of; W of them."""
     chosen: Tensor
-    """(B, W) bool; every position written in this step, those that a stop rule filled included."""
+    """(B, W) bool; the positions written. What a stop rule fills after a step is an event of its own."""
     tokens: Tensor
     """(B, W) int64; what was written where `chosen`, the proposal elsewhere."""
     score: Tensor
@@ -102,7 +103,7 @@ class Trace:
         """Write the trace, whole or not at all: one line per batch header, one per event.
 
         An event's line holds, for each row, `[column, token, score]` of every position written; the proposals
-        that were not committed are left out.
+        that were not committed are left out, and scores that are not finite are null.
         """
         lines = [json.dumps({"format": FORMAT, "version": VERSION, "batches": len(self.batches)})]
         for batch in self.batches:
@@ -143,7 +144,7 @@ def _line(event: StepEvent) -> dict[str, Any]:
         where.tolist(), event.tokens[event.chosen].tolist(), event.score[event.chosen].tolist(), strict=True
     )
     for (row, column), token, score in values:
-        written[row].append([start + column, token, score])
+        written[row].append([start + column, token, score if math.isfinite(score) else None])
     return {
         "block": event.block,
         "stage": event.stage,
@@ -158,12 +159,12 @@ def _event(data: dict[str, Any], rows: int) -> StepEvent:
     start, stop = data["window"]
     chosen = torch.zeros(rows, stop - start, dtype=torch.bool)
     tokens = torch.zeros(rows, stop - start, dtype=torch.int64)
-    score = torch.full((rows, stop - start), float("nan"), dtype=torch.float32)
+    score = torch.full((rows, stop - start), math.nan, dtype=torch.float32)
     for row, written in enumerate(data["written"]):
         for column, token, value in written:
             chosen[row, column - start] = True
             tokens[row, column - start] = token
-            score[row, column - start] = value
+            score[row, column - start] = math.nan if value is None else value
     window = slice(start, stop)
     return StepEvent(data["block"], data["stage"], data["step"], data["model_calls"], window, chosen, tokens, score)
 

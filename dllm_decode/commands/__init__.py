@@ -1,0 +1,1 @@
+"""The commands of `dllm-decode`, one file each; `dllm_decode.cli` puts them together."""

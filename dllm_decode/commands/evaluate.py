@@ -1,0 +1,122 @@
+"""`dllm-decode eval`: run a strategy on a task and say how it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dllm_decode.commands import options
+from dllm_decode.commands.output import messages, note, print_json, quiet_stdout, results
+
+if TYPE_CHECKING:
+    from dllm_decode.evaluation import Progress as Report
+    from dllm_decode.record import RunRecord
+
+
+def evaluate(
+    task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
+    model: options.Model = "tiny",
+    strategy: options.StrategySource = "llada",
+    split: Annotated[str, typer.Option("--split", help="tune or test.")] = "test",
+    data: Annotated[Path | None, typer.Option("--data", help="Your own file in a format the task reads.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples decoded together.")] = 64,
+    steps: options.Steps = None,
+    gen_length: Annotated[
+        int | None, typer.Option("--gen-length", help="Tokens to generate; the task's own length if not given.")
+    ] = None,
+    temperature: options.Temperature = None,
+    seed: options.Seed = 0,
+    overrides: options.Overrides = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")] = None,
+    cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
+    as_json: options.Json = False,
+) -> None:
+    """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
+    from dllm_decode.registry import load_registry
+
+    chosen = load_registry().task(task)
+    changed = options.changes(overrides, steps, gen_length, temperature)
+    resolved = options.resolve_strategy(strategy, changed)
+    options.writable(out)
+    with quiet_stdout(as_json):
+        from dllm_decode import evaluation
+        from dllm_decode.files import write_atomically
+
+        if dtype is None and model == "tiny":
+            dtype = evaluation.fast_dtype(device)
+        lm = options.load_model(model, device, dtype)
+        with _progress(f"{chosen.name} · {resolved.name}", cache) as report:
+            done = evaluation.evaluate(
+                lm,
+                chosen,
+                resolved,
+                split=split,
+                limit=limit,
+                batch_size=batch_size,
+                seed=seed,
+                data=data,
+                gen_length=changed.get("gen_length"),
+                cache=cache,
+                progress=report,
+            )
+        for line in done.record.notes:
+            note(line)
+        if out is not None:
+            write_atomically(out, json.dumps(done.to_dict(), ensure_ascii=False, indent=1) + "\n")
+    if as_json:
+        print_json(done.record.to_dict())
+    else:
+        _print(done.record)
+
+
+@contextmanager
+def _progress(title: str, cache: bool) -> Iterator[Report]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[accuracy]}"),
+        TimeRemainingColumn(),
+    )
+    last = (0, 0)
+    with Progress(*columns, console=messages(), transient=True) as bar:
+        line = bar.add_task(title, accuracy="", total=None)
+
+        def report(done: int, total: int, correct: int) -> None:
+            nonlocal last
+            last = (done, total)
+            bar.update(line, completed=done, total=total, accuracy=f"{correct / done:.1%}" if done else "")
+
+        try:
+            yield report
+        except KeyboardInterrupt:
+            bar.stop()
+            kept = "; the same command goes on from there" if cache else ""
+            note(f"interrupted after {last[0]} of {last[1]} examples{kept}")
+            raise
+
+
+def _print(record: RunRecord) -> None:
+    low, high = record.accuracy_interval
+    where = record.data or record.split
+    resumed = f", {record.resumed} kept from earlier" if record.resumed else ""
+    console = results()
+    console.print(f"{record.task} ({where}) · {record.strategy.name} {record.strategy.digest()} · {record.model}")
+    rows = (
+        ("accuracy", f"{record.accuracy:.1%}  (95 % {low:.1%} to {high:.1%}; n = {record.n}{resumed})"),
+        ("forward passes", f"{record.forward_passes:.2f} per answer of {record.strategy.gen_length} positions"),
+        ("tokens per forward", f"{record.tokens_per_forward:.2f}  ({record.tokens.up_to_eos} tokens up to EOS)"),
+        ("seconds", f"{record.seconds:.2f} decoding, {record.model_calls} model calls in batches of {record.batch_size}"),
+        ("on", f"{record.device} {record.dtype}: {record.device_name}"),
+    )
+    for name, value in rows:
+        console.print(f"  {name:<18} {value}", markup=False, soft_wrap=True)

@@ -1,0 +1,84 @@
+"""`dllm-decode generate`: decode prompts and print the answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dllm_decode.commands import options
+from dllm_decode.commands.output import note, print_json, quiet_stdout
+from dllm_decode.errors import ConfigError
+
+
+def generate(
+    prompts: Annotated[list[str], typer.Argument(help="Prompts; - reads one a line from stdin.")],
+    model: options.Model = "tiny",
+    strategy: options.StrategySource = "llada",
+    steps: options.Steps = None,
+    gen_length: options.GenLength = None,
+    temperature: options.Temperature = None,
+    seed: options.Seed = 0,
+    overrides: options.Overrides = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts decoded together.")] = 16,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Write what each step committed, as JSONL.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Decode prompts with a strategy and print the answers, one a line."""
+    resolved = options.resolve_strategy(strategy, options.changes(overrides, steps, gen_length, temperature)).check()
+    options.writable(trace)
+    texts = _read_prompts(prompts)
+    with quiet_stdout(as_json):
+        from dllm_decode.record import versions
+
+        lm = options.load_model(model, device, dtype)
+        out = lm.generate(texts, strategy=resolved, seed=seed, batch_size=batch_size, trace=trace is not None)
+        if trace is not None and out.trace is not None:
+            out.trace.to_jsonl(trace)
+    passes = out.forward_passes.tolist()
+    if as_json:
+        results: list[dict[str, Any]] = [
+            {"prompt": prompt, "text": text, "tokens": tokens, "forward_passes": forwards}
+            for prompt, text, tokens, forwards in zip(texts, out.texts, out.tokens.tolist(), passes, strict=True)
+        ]
+        print_json(
+            {
+                "results": results,
+                "model_calls": out.model_calls,
+                "seconds": out.seconds,
+                "model": model,
+                "seed": seed,
+                "strategy_name": out.strategy.name,
+                "strategy_digest": out.strategy.digest(),
+                "strategy": out.strategy.to_dict(),
+                "device": str(lm.device),
+                "dtype": str(lm.dtype).removeprefix("torch."),
+                "versions": versions(),
+            }
+        )
+        return
+    for text in out.texts:
+        typer.echo(text)
+    note(
+        f"{out.strategy.name} ({out.strategy.digest()}): {', '.join(map(str, passes))} forward passes "
+        f"for {out.tokens.shape[1]} positions, {out.model_calls} model calls, {out.seconds:.2f} s"
+    )
+
+
+def _read_prompts(given: list[str]) -> list[str]:
+    prompts: list[str] = []
+    for prompt in given:
+        if prompt != "-":
+            prompts.append(prompt)
+            continue
+        try:
+            prompts.extend(line for line in sys.stdin.read().splitlines() if line.strip())
+        except UnicodeDecodeError:
+            raise ConfigError("stdin is not UTF-8 text") from None
+    if not prompts:
+        raise ConfigError("there are no prompts: stdin held no line that is not blank")
+    return prompts

@@ -1,0 +1,98 @@
+"""`dllm-decode strategies`, `show`, `plugins` and `schema`: what there is, without loading a model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dllm_decode.commands import options
+from dllm_decode.commands.output import print_json, results
+from dllm_decode.config import KINDS, Strategy
+from dllm_decode.errors import DecodeError
+from dllm_decode.registry import load_registry
+
+
+def strategies(as_json: options.Json = False) -> None:
+    """List the named strategies."""
+    registry = load_registry()
+    listed: list[dict[str, Any]] = []
+    for name in registry.names("recipe"):
+        row: dict[str, Any] = {"name": name, "plugin": registry.origin("recipe", name)}
+        try:
+            strategy = registry.strategy(name)
+            row |= {"description": strategy.description, "digest": strategy.digest(), **_part_names(strategy)}
+        except DecodeError as error:
+            row["error"] = str(error)
+        listed.append(row)
+    if as_json:
+        print_json({"strategies": listed})
+        return
+    table = Table("name", "block", "layering", "scheduler", "confidence", "description", box=None)
+    for row in listed:
+        shown = row.get("description", row.get("error", ""))
+        table.add_row(*(escape(str(row.get(key, "-"))) for key in ("name", *_FOUR)), escape(shown))
+    results().print(table)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A recipe's name or a YAML file.")],
+    overrides: options.Overrides = None,
+) -> None:
+    """Print a strategy with every default as YAML that --strategy accepts."""
+    strategy = options.resolve_strategy(name, options.changes(overrides, None, None, None))
+    forwards = strategy.max_forwards()
+    typer.echo(f"# digest {strategy.digest()}")
+    typer.echo(f"# at most {forwards} forward passes for {strategy.gen_length} tokens")
+    typer.echo(strategy.to_yaml(), nl=False)
+
+
+def plugins(as_json: options.Json = False) -> None:
+    """List the plugins, what they register, and what failed to load."""
+    registry = load_registry()
+    if as_json:
+        loaded = [{**asdict(p.origin), "hooks": list(p.hooks), "parts": list(p.parts)} for p in registry.plugins]
+        failed = [{**asdict(f.origin), "reason": f.reason} for f in registry.failures]
+        print_json({"plugins": loaded, "failures": failed})
+        return
+    table = Table("plugin", "distribution", "hooks", "registers", box=None)
+    for plugin in registry.plugins:
+        origin = plugin.origin
+        hooks = ", ".join(hook.removeprefix("dllm_") for hook in plugin.hooks)
+        table.add_row(*map(escape, (origin.plugin, f"{origin.distribution} {origin.version}", hooks, ", ".join(plugin.parts))))
+    results().print(table)
+    for failure in registry.failures:
+        results().print(f"failed: {failure.origin}: {failure.reason}", markup=False, soft_wrap=True, style="red")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a strategy with every installed part."""
+    registry = load_registry()
+    root = Strategy.model_json_schema()
+    definitions = root.setdefault("$defs", {})
+    for kind in KINDS:
+        names = []
+        for name in registry.names(kind):
+            part = registry.part(kind, name).model_json_schema(ref_template="#/$defs/{model}")
+            definitions.update(part.pop("$defs", {}))
+            definitions[f"{kind}:{name}"] = part | {"required": sorted({"name", *part.get("required", [])})}
+            names.append(name)
+        choices = [{"$ref": f"#/$defs/{kind}:{name}"} for name in names]
+        definitions[kind] = {"anyOf": [*choices, {"enum": names, "description": "A part with its defaults."}]}
+        many = kind in ("logits", "stop")
+        reference = {"$ref": f"#/$defs/{kind}"}
+        described = {k: v for k, v in root["properties"][kind].items() if k in ("description", "default")}
+        root["properties"][kind] = described | ({"type": "array", "items": reference} if many else reference)
+    for base in KINDS.values():
+        definitions.pop(base.__name__, None)
+    print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **root})
+
+
+_FOUR = ("block", "layering", "scheduler", "confidence")
+
+
+def _part_names(strategy: Strategy) -> dict[str, str]:
+    return {kind: getattr(strategy, kind).name for kind in _FOUR}

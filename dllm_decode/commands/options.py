@@ -1,0 +1,62 @@
+"""Options that several commands share, and how they become a strategy and a model. Imports no torch by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dllm_decode.config import Strategy, parse_override
+
+if TYPE_CHECKING:
+    from dllm_decode.lm import DiffusionLM
+
+Model = Annotated[str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")]
+StrategySource = Annotated[str, typer.Option("--strategy", "-s", help="A recipe's name or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change a field, e.g. layering.parity=odd. Repeatable."),
+]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps; one a token if not given.")]
+GenLength = Annotated[int | None, typer.Option("--gen-length", help="Tokens to generate.")]
+Temperature = Annotated[float | None, typer.Option("--temperature", help="Gumbel temperature; 0 is greedy.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the decoding noise.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def changes(
+    overrides: list[str] | None, steps: int | None, gen_length: int | None, temperature: float | None
+) -> dict[str, Any]:
+    """Collect what the user changed, as dotted paths; later `--set` of one path wins, and over the short options."""
+    short = {"steps": steps, "gen_length": gen_length, "temperature": temperature}
+    changed = {name: value for name, value in short.items() if value is not None}
+    changed.update(parse_override(text) for text in overrides or [])
+    return changed
+
+
+def resolve_strategy(source: str, changed: dict[str, Any]) -> Strategy:
+    """Return the strategy with the user's changes."""
+    return Strategy.load(source, **changed)
+
+
+def load_model(name: str, device: str | None, dtype: str | None) -> DiffusionLM:
+    """Load a model; this is where torch comes in."""
+    from dllm_decode.lm import DiffusionLM
+
+    return DiffusionLM.from_pretrained(name, device=device, dtype=dtype)
+
+
+def writable(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before hours are spent on what goes into it.
+
+    Raises:
+        DataError: The folder is missing or closed to the user.
+    """
+    if path is not None:
+        from dllm_decode.files import check_writable
+
+        check_writable(path)
+    return path

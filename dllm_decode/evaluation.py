@@ -1,0 +1,238 @@
+"""Run a strategy on a task: batch, decode, score, keep outcomes, and say what came out in one run record.
+
+Knows tasks, models and strategies only through their interfaces; leaves comparing runs to `statistics`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dllm_decode.config import Strategy
+from dllm_decode.errors import DataError
+from dllm_decode.outcomes import Outcome, OutcomeStore, cache_folder, example_key, file_fingerprint
+from dllm_decode.record import RunRecord, TokenCounts, device_name, installed_version
+from dllm_decode.registry import load_registry
+from dllm_decode.statistics import wilson_interval
+
+if TYPE_CHECKING:
+    from dllm_decode.lm import DiffusionLM, Generation
+    from dllm_decode.tasks.base import Example, Task
+
+Progress = Callable[[int, int, int], None]
+"""Called with (examples done, examples in all, of those done the correct ones)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What came out: one outcome per example in the task's order, and the record of the run."""
+
+    outcomes: tuple[Outcome, ...]
+    record: RunRecord
+
+    @property
+    def correct(self) -> list[bool]:
+        """Right or wrong, in the task's order; two evaluations of the same examples can be compared in pairs."""
+        return [outcome.correct for outcome in self.outcomes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record and every outcome as plain data."""
+        return self.record.to_dict() | {"outcomes": [asdict(outcome) for outcome in self.outcomes]}
+
+
+def evaluate(
+    lm: DiffusionLM,
+    task: Task | str,
+    strategy: str | Path | Strategy | dict[str, Any] = "llada",
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    data: str | Path | None = None,
+    gen_length: int | None = None,
+    cache: bool | Path = True,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Decode a task's examples with a strategy and score the answers.
+
+    An example's outcome does not depend on the batch it runs in, so outcomes are kept one by one and a run that was
+    interrupted, or that asks for more examples, decodes only what is missing.
+
+    Args:
+        lm: The model.
+        task: A task or its name.
+        strategy: A recipe name, YAML path, mapping or strategy.
+        split: "tune" or "test"; ignored if `data` is given.
+        limit: The first so many examples of the fixed order; None is all.
+        batch_size: Rows decoded together.
+        seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
+        data: A file of examples in a format the task reads.
+        gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
+        cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all.
+        progress: Called after every batch.
+
+    Raises:
+        DecodeError: Unknown names, an unreadable data file, a strategy that cannot serve the task's length.
+    """
+    started = time.perf_counter()
+    task = load_registry().task(task) if isinstance(task, str) else task
+    resolved, notes = fit(Strategy.load(strategy), gen_length or task.gen_length)
+    path = None if data is None else Path(data)
+    examples = task.examples(split, limit) if path is None else task.load(path)[:limit]
+    if not examples:
+        raise DataError(f"task {task.name!r} has no examples to evaluate in {path or f'split {split!r}'}")
+    store = _store(cache, lm, task, resolved, split, path, seed)
+    keys = [example_key(e.id, (e.prompt, e.reference, dict(e.meta))) for e in examples]
+    outcomes = [store.get(key) if store else None for key in keys]
+    resumed = sum(outcome is not None for outcome in outcomes)
+    phases = {"examples": time.perf_counter() - started, "decode": 0.0, "score": 0.0}
+
+    def tell() -> None:
+        if progress:
+            done = [outcome for outcome in outcomes if outcome is not None]
+            progress(len(done), len(examples), sum(outcome.correct for outcome in done))
+
+    tell()
+    for rows in _batches(examples, [i for i, outcome in enumerate(outcomes) if outcome is None], batch_size):
+        batch = [examples[row] for row in rows]
+        out = lm.generate(
+            [example.prompt for example in batch],
+            strategy=resolved,
+            seed=seed,
+            batch_size=batch_size,
+            row_ids=rows,
+        )
+        scoring = time.perf_counter()
+        made = _outcomes(lm, task, batch, out)
+        phases["decode"] += out.seconds
+        phases["score"] += time.perf_counter() - scoring
+        if store:
+            store.add({keys[row]: outcome for row, outcome in zip(rows, made, strict=True)})
+        for row, outcome in zip(rows, made, strict=True):
+            outcomes[row] = outcome
+        tell()
+    found = tuple(outcome for outcome in outcomes if outcome is not None)
+    correct = sum(outcome.correct for outcome in found)
+    forwards = sum(outcome.forward_passes for outcome in found)
+    tokens = TokenCounts(
+        sum(outcome.positions for outcome in found),
+        sum(outcome.tokens for outcome in found),
+        sum(outcome.visible for outcome in found),
+    )
+    record = RunRecord(
+        kind="eval",
+        task=task.name,
+        split=split if path is None else None,
+        data=None if path is None else str(path),
+        model=lm.name,
+        model_fingerprint=lm.fingerprint,
+        n=len(found),
+        accuracy=correct / len(found),
+        accuracy_interval=wilson_interval(correct, len(found)),
+        forward_passes=forwards / len(found),
+        model_calls=round(sum(outcome.model_calls for outcome in found)),
+        tokens_per_forward=tokens.up_to_eos / forwards if forwards else 0.0,
+        tokens=tokens,
+        seconds=sum(outcome.seconds for outcome in found),
+        seconds_by_phase={name: round(value, 4) for name, value in phases.items()},
+        resumed=resumed,
+        strategy=resolved,
+        seed=seed,
+        batch_size=batch_size,
+        dtype=_dtype_name(lm),
+        device=str(lm.device),
+        device_name=device_name(lm.device),
+        notes=notes,
+    )
+    return Evaluation(found, record)
+
+
+def fit(strategy: Strategy, gen_length: int) -> tuple[Strategy, tuple[str, ...]]:
+    """Return the strategy for answers of `gen_length` tokens, and what had to be cut to make it fit.
+
+    Steps beyond one a token and blocks longer than the answer are cut to the answer's length.
+
+    Raises:
+        ConfigError: The strategy cannot serve this length, e.g. it has fewer steps than blocks.
+    """
+    changes: dict[str, Any] = {"gen_length": gen_length}
+    notes = []
+    if strategy.steps is not None and strategy.steps > gen_length:
+        changes["steps"] = gen_length
+        notes.append(f"steps: {strategy.steps} cut to {gen_length}, one a token")
+    length = getattr(strategy.block, "length", None)
+    if isinstance(length, int) and length > gen_length:
+        changes["block.length"] = gen_length
+        notes.append(f"block.length: {length} cut to {gen_length}, the whole answer")
+    return strategy.override(changes).check(), tuple(notes)
+
+
+def fast_dtype(device: str | None) -> str | None:
+    """Return "bfloat16" where a CPU computes it in hardware (AMX, AVX-512), else None: the model's default."""
+    if device not in (None, "cpu"):
+        return None
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else None
+
+
+def _store(
+    cache: bool | Path, lm: DiffusionLM, task: Task, strategy: Strategy, split: str, data: Path | None, seed: int
+) -> OutcomeStore | None:
+    if cache is False:
+        return None
+    registry = load_registry()
+    parts = (strategy.block, strategy.layering, strategy.scheduler, strategy.confidence, *strategy.logits, *strategy.stop)
+    key = {
+        "strategy": strategy.digest(),
+        "parts": sorted({registry.origin(part.kind, part.name) for part in parts}),
+        "model": lm.fingerprint,
+        "task": task.name,
+        "examples": split if data is None else file_fingerprint(data),
+        "seed": seed,
+        "dtype": _dtype_name(lm),
+        "device": str(lm.device).split(":")[0],
+        "dllm-decode": installed_version("dllm-decode"),
+    }
+    return OutcomeStore(cache_folder() / "outcomes" if cache is True else cache, key)
+
+
+def _batches(examples: Sequence[Example], rows: list[int], batch_size: int) -> list[list[int]]:
+    """Group rows of similar prompt length, so that little of a batch is padding."""
+    ordered = sorted(rows, key=lambda row: (len(examples[row].prompt), row))
+    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+
+
+def _outcomes(lm: DiffusionLM, task: Task, batch: Sequence[Example], out: Generation) -> list[Outcome]:
+    import torch
+
+    tokens = out.tokens.cpu()  # (B, gen_length) int64
+    ended = torch.isin(tokens, torch.tensor(lm.special.ends, dtype=torch.int64)).cumsum(1) > 0
+    hidden = torch.isin(tokens, torch.tensor(lm.hidden_tokens, dtype=torch.int64))
+    up_to_eos, visible = (~ended).sum(1).tolist(), (~ended & ~hidden).sum(1).tolist()
+    passes = out.forward_passes.tolist()
+    correct = task.score_many(list(zip(batch, out.texts, strict=True)))
+    return [
+        Outcome(
+            id=example.id,
+            correct=bool(correct[row]),
+            text=out.texts[row],
+            forward_passes=int(passes[row]),
+            positions=tokens.shape[1],
+            tokens=up_to_eos[row],
+            visible=visible[row],
+            model_calls=out.model_calls / len(batch),
+            seconds=out.seconds / len(batch),
+        )
+        for row, example in enumerate(batch)
+    ]
+
+
+def _dtype_name(lm: DiffusionLM) -> str:
+    return str(lm.dtype).removeprefix("torch.")

@@ -1,0 +1,145 @@
+"""Outcomes of examples, kept on disk so that an interrupted evaluation goes on where it stopped.
+
+One append-only JSONL file for everything that decides an outcome. Knows nothing of how outcomes come about; no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from dllm_decode.errors import DataError
+
+CACHE_VARIABLE = "DLLM_DECODE_CACHE"
+CONTENT_LIMIT = 64 * 2**20
+"""Weights up to this many bytes are named by their content, larger ones by size and time of change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one example went."""
+
+    id: str
+    correct: bool
+    text: str
+    forward_passes: int
+    positions: int
+    tokens: int
+    """Tokens before the first EOS or EOT."""
+    visible: int
+    """Those of them that show in the text."""
+    model_calls: float
+    """The example's share of its batch's calls of the model."""
+    seconds: float
+    """The example's share of its batch's decoding time."""
+
+
+class OutcomeStore:
+    """The outcomes of one evaluation, by example.
+
+    Several processes may write at once: a batch is appended with one `write` to a file opened for appending. A line
+    that was torn by a kill is ignored, and the next writer starts on a line of its own.
+    """
+
+    def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
+        """Open the file that `key` names; `key` is everything that decides an outcome besides the example."""
+        canonical = json.dumps(key, sort_keys=True)
+        self.path = folder / f"{hashlib.sha256(canonical.encode()).hexdigest()[:20]}.jsonl"
+        self._header = json.dumps({"key": dict(key)}, sort_keys=True)
+        self._known = self._read()
+
+    @classmethod
+    def default(cls, key: Mapping[str, Any]) -> Self:
+        """Open a store under `$DLLM_DECODE_CACHE`, or `~/.cache/dllm-decode`."""
+        return cls(cache_folder() / "outcomes", key)
+
+    def get(self, example: str) -> Outcome | None:
+        """Return the outcome kept for an example, named by `example_key`."""
+        return self._known.get(example)
+
+    def add(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Keep outcomes, by `example_key`.
+
+        Raises:
+            DataError: The folder cannot be written.
+        """
+        lines = [json.dumps({"example": name, **asdict(outcome)}) for name, outcome in outcomes.items()]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab+", buffering=0) as stream:
+                if stream.seek(0, os.SEEK_END) == 0:
+                    lines.insert(0, self._header)
+                else:
+                    stream.seek(-1, os.SEEK_END)
+                    if stream.read(1) != b"\n":
+                        lines.insert(0, "")
+                stream.write(("\n".join(lines) + "\n").encode())
+        except OSError as error:
+            raise DataError(
+                f"outcomes cannot be kept in {self.path.parent}: {error.strerror}; "
+                f"set {CACHE_VARIABLE} to a folder that can be written, or pass --no-cache"
+            ) from None
+        self._known.update(outcomes)
+
+    def _read(self) -> dict[str, Outcome]:
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise DataError(f"kept outcomes {self.path} cannot be read: {error.strerror}") from None
+        known = {}
+        names = [field.name for field in fields(Outcome)]
+        for line in text.splitlines():
+            try:
+                data = json.loads(line)
+                known[data["example"]] = Outcome(**{name: data[name] for name in names})
+            except (ValueError, KeyError, TypeError):
+                continue
+        return known
+
+
+def cache_folder() -> Path:
+    """Return the folder for what may be thrown away: `$DLLM_DECODE_CACHE`, or `~/.cache/dllm-decode`."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given) if given else Path.home() / ".cache" / "dllm-decode"
+
+
+def example_key(identity: str, content: Iterable[Any]) -> str:
+    """Name an example by its id and a hash of its content, so that an edited example is decoded anew."""
+    return f"{identity}:{_hash(json.dumps(list(content), sort_keys=True, default=repr).encode())}"
+
+
+def file_fingerprint(path: Path) -> str:
+    """Name a file by its content.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return _hash(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Name a checkpoint folder: its JSON files by content, its weights by content or, if large, size and time."""
+    parts = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".json":
+            parts.append(f"{path.name} {file_fingerprint(path)}")
+        elif path.suffix in (".safetensors", ".bin", ".model"):
+            status = path.stat()
+            small = status.st_size <= CONTENT_LIMIT
+            state = file_fingerprint(path) if small else f"{status.st_size} {status.st_mtime_ns}"
+            parts.append(f"{path.name} {state}")
+    return _hash("\n".join(parts).encode())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

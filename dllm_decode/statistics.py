@@ -1,0 +1,95 @@
+"""What may be said of accuracies measured on few examples: intervals, paired comparisons, accuracy under parallelism.
+
+Knows counts and right/wrong outcomes only. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+from scipy import stats
+
+QUALITY_FLOOR = 5.0
+"""Accuracy points below the slowest point's accuracy at which AUP stops counting."""
+QUALITY_DECAY = 3.0
+"""How fast AUP discounts accuracy below the best method's."""
+
+
+def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion, as fractions of 1.
+
+    Raises:
+        ValueError: `n` is 0 or `correct` does not lie in 0..n.
+    """
+    interval = stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Two strategies judged on the same examples; differences are `other - baseline`, in fractions of 1."""
+
+    n: int
+    gained: int
+    """Examples that only `other` gets right."""
+    lost: int
+    """Examples that only `baseline` gets right."""
+    difference: float
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the difference (percentiles)."""
+    p_value: float
+    """Exact two-sided McNemar test of no difference."""
+
+
+def compare_paired(
+    baseline: Sequence[bool], other: Sequence[bool], *, resamples: int = 10_000, seed: int = 0
+) -> PairedComparison:
+    """Compare right/wrong outcomes of the same examples in the same order.
+
+    Resampling n examples with replacement is drawing the numbers of gained, lost and equal examples from a
+    multinomial, which is how it is done here.
+
+    Raises:
+        ValueError: The sequences are empty or differ in length.
+    """
+    n = len(baseline)
+    if n == 0 or n != len(other):
+        raise ValueError(f"outcomes must be of the same examples, got {n} and {len(other)}")
+    gained = sum(new and not old for old, new in zip(baseline, other, strict=True))
+    lost = sum(old and not new for old, new in zip(baseline, other, strict=True))
+    shares = [gained / n, lost / n, (n - gained - lost) / n]
+    draws = numpy.random.default_rng(seed).multinomial(n, shares, size=resamples)  # (resamples, 3) int64
+    low, high = numpy.percentile((draws[:, 0] - draws[:, 1]) / n, [2.5, 97.5])
+    p_value = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return PairedComparison(n, gained, lost, (gained - lost) / n, (float(low), float(high)), p_value)
+
+
+def accuracy_under_parallelism(points: Sequence[tuple[float, float]], best: float) -> float:
+    """Return AUP: the area under accuracy over tokens per forward, low accuracies discounted.
+
+    With points sorted by ρ and those below y₁ - 5 left out: ρ₁y₁ + Σ ½(ρᵢ - ρᵢ₋₁)(yᵢW(yᵢ) + yᵢ₋₁W(yᵢ₋₁)),
+    W(y) = min(exp(-3(1 - y/best)), 1). The definition is d3LLM's.
+
+    Args:
+        points: (tokens per forward, accuracy in percent) of one method at several speeds.
+        best: The best accuracy of all methods on the task, in percent.
+
+    Raises:
+        ValueError: There are no points.
+    """
+    if not points:
+        raise ValueError("accuracy under parallelism needs at least one point")
+    ordered = sorted(points)
+    floor = ordered[0][1] - QUALITY_FLOOR
+    kept = [(rho, y) for rho, y in ordered if y >= floor]
+
+    def discounted(y: float) -> float:
+        return y * min(math.exp(-QUALITY_DECAY * (1 - y / best)), 1.0) if best > 0 else 0.0
+
+    area = kept[0][0] * kept[0][1]
+    for (rho_before, y_before), (rho, y) in zip(kept, kept[1:], strict=False):
+        area += 0.5 * (rho - rho_before) * (discounted(y) + discounted(y_before))
+    return area
