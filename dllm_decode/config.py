@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
-from dllm_decode.errors import ConfigError, DecodeError
+from dllm_decode.errors import ConfigError, DecodeError, readable, unknown_name, yaml_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +39,13 @@ class Tune:
     step: float | None = None
     choices: tuple[Any, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.choices is None and (self.low is None or self.high is None or self.low > self.high):
+            raise ValueError(f"Tune needs choices, or low and high with low <= high; got {self}")
+
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PartConfig(_Frozen):
@@ -57,12 +68,13 @@ class BlockConfig(PartConfig):
 
     kind: ClassVar[str] = "block"
 
-    def check(self, steps: int | None, gen_length: int) -> None:
-        """Raise `ConfigError` where the policy cannot serve this budget and length."""
+    def plan(self, steps: int | None, gen_length: int) -> list[tuple[int, int | None]]:
+        """Return each block's most columns and its share of the steps, as far as known before decoding.
 
-    def count(self, gen_length: int) -> int:
-        """Return how many blocks a region of `gen_length` columns is cut into (at most)."""
-        return 1
+        Raises:
+            ConfigError: The policy cannot serve this budget and length.
+        """
+        return [(gen_length, steps)]
 
 
 class LayeringConfig(PartConfig):
@@ -71,19 +83,25 @@ class LayeringConfig(PartConfig):
     kind: ClassVar[str] = "layering"
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def check(self, steps: int | None, blocks: int) -> None:
-        """Raise `ConfigError` where the layering cannot serve `steps` over `blocks` blocks."""
+    def forwards(self, steps: int | None, size: int) -> int:
+        """Return the most forwards a block of `size` columns and `steps` steps can take, probes included.
 
-    def extra_forwards(self) -> int:
-        """Return the most forwards a block costs beyond its share of the steps."""
-        return 0
+        Raises:
+            ConfigError: The layering cannot serve this budget and size.
+        """
+        return size if steps is None else min(steps, size)
 
 
 class SchedulerConfig(PartConfig):
-    """Config of a scheduler; `adaptive` ones run until nothing is open and ignore the number of steps."""
+    """Config of a scheduler.
+
+    `adaptive` ones run until nothing is open and ignore the number of steps. `exact` promises that a stage of n open
+    positions and S steps is empty after exactly min(S, n) steps, so that the engine need not ask the device.
+    """
 
     kind: ClassVar[str] = "scheduler"
     adaptive: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
 
 
@@ -118,38 +136,65 @@ KINDS: dict[str, type[PartConfig]] = {
 }
 
 
+def _resolver(kind: str) -> BeforeValidator:
+    """Turn a part's name, or a mapping with a name, into the config that a plugin registered under it."""
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, PartConfig):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise ValueError(f"should be a part's name or a mapping with a name, got {value!r}")
+        try:
+            cls = _registered(kind, str(value["name"]))
+        except DecodeError as error:
+            raise ValueError(str(error)) from None
+        _refuse_unknown_fields(value, cls)
+        return cls.model_validate(value)
+
+    return BeforeValidator(resolve)
+
+
 class Strategy(_Frozen):
     """A decoding schedule: four parts, optional ones, and its budget. Round-trips through YAML and JSON unchanged."""
 
-    name: str = Field("custom", description="What the schedule is called; not part of the digest.")
-    description: str = Field("", description="One line for listings; not part of the digest.")
-    block: SerializeAsAny[BlockConfig] = Field(description="Which span of the canvas is worked on.")
-    layering: SerializeAsAny[LayeringConfig] = Field(description="Which positions are eligible when.")
-    scheduler: SerializeAsAny[SchedulerConfig] = Field(description="Which proposed tokens are committed.")
-    confidence: SerializeAsAny[ConfidenceConfig] = Field(description="How a proposed token is scored.")
-    logits: tuple[SerializeAsAny[LogitsConfig], ...] = Field((), description="Changes to the logits, in order.")
-    stop: tuple[SerializeAsAny[StopConfig], ...] = Field((), description="Rules that end a row early.")
-    steps: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Denoising steps, in the method's own meaning; null is one token a step."
+    name: str = Field(default="custom", description="What the schedule is called; not part of the digest.")
+    description: str = Field(default="", description="One line for listings; not part of the digest.")
+    block: Annotated[SerializeAsAny[BlockConfig], _resolver("block")] = Field(
+        description="Which span of the canvas is worked on."
     )
-    gen_length: Annotated[int, Field(ge=1)] = Field(64, description="Columns to generate, in tokens.")
-    temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="Gumbel temperature; 0 takes the argmax.")
-
-    @field_validator("block", "layering", "scheduler", "confidence", mode="before")
-    @classmethod
-    def _resolve_part(cls, value: Any, info: ValidationInfo) -> Any:
-        return _part(info.field_name or "", value, info)
+    layering: Annotated[SerializeAsAny[LayeringConfig], _resolver("layering")] = Field(
+        description="Which positions are eligible when."
+    )
+    scheduler: Annotated[SerializeAsAny[SchedulerConfig], _resolver("scheduler")] = Field(
+        description="Which proposed tokens are committed."
+    )
+    confidence: Annotated[SerializeAsAny[ConfidenceConfig], _resolver("confidence")] = Field(
+        description="How a proposed token is scored."
+    )
+    logits: tuple[Annotated[SerializeAsAny[LogitsConfig], _resolver("logits")], ...] = Field(
+        default=(), description="Changes to the logits, in order."
+    )
+    stop: tuple[Annotated[SerializeAsAny[StopConfig], _resolver("stop")], ...] = Field(
+        default=(), description="Rules that end a row early."
+    )
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Denoising steps, in the method's own meaning; null is one token a step."
+    )
+    gen_length: int = Field(default=64, ge=1, description="Columns to generate, in tokens.")
+    temperature: float = Field(default=0.0, ge=0, description="Gumbel temperature; 0 takes the argmax.")
 
     @field_validator("logits", "stop", mode="before")
     @classmethod
-    def _resolve_parts(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            value = [value]
-        return tuple(_part(info.field_name or "", item, info) for item in value)
+    def _wrap_single(cls, value: Any) -> Any:
+        return _as_list(value)
 
     @classmethod
-    def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Self:
+    def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
         """Accept a recipe name, a YAML path, a mapping or a strategy; `overrides` are dotted paths or fields.
+
+        Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
 
         Raises:
             ConfigError: The source is unknown or does not validate; the message carries the path of the field.
@@ -157,25 +202,30 @@ class Strategy(_Frozen):
         from dllm_decode.registry import load_registry
 
         strategy = load_registry().strategy(source)
-        return strategy.override(overrides) if overrides else strategy  # type: ignore[return-value]
+        return strategy.override(overrides) if overrides else strategy
 
     @classmethod
     def parse(cls, data: Mapping[str, Any], origin: str = "strategy") -> Self:
         """Validate a mapping; errors read `origin: path: what is wrong`."""
         try:
+            _refuse_unknown_fields(data, cls)
             return cls.model_validate(dict(data))
         except ValidationError as error:
-            raise ConfigError(_readable(error, origin)) from None
+            raise ConfigError(readable(error, origin)) from None
+        except ValueError as error:
+            raise ConfigError(f"{origin}: {error}") from None
 
     @classmethod
     def from_yaml(cls, text: str, origin: str = "YAML") -> Self:
-        """Read what `to_yaml` wrote."""
+        """Read what `to_yaml` wrote, or JSON."""
         try:
             data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{origin} is not YAML: {' '.join(str(error).split())}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
         if not isinstance(data, dict):
-            raise ConfigError(f"{origin} should hold a mapping with block, layering, scheduler and confidence.")
+            raise ConfigError(
+                f"{origin} should hold a mapping with block, layering, scheduler and confidence."
+            )
         return cls.parse(data, origin)
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,11 +240,15 @@ class Strategy(_Frozen):
         """Return a strategy with fields changed, validated as if written by hand.
 
         Keys are dotted paths: `steps`, `layering.parity`, `scheduler` (a name or a mapping), `logits.0.weight`.
-        Setting a part's `name` to another one keeps the fields that the new part also has.
+        Setting a part's `name` to another one keeps the fields that the new part also has. Whole parts are set before
+        names and names before fields, so the order of the changes does not matter.
+
+        Raises:
+            ConfigError: No such path, or a value that does not validate.
         """
-        data = self.to_dict()
-        for path, value in changes.items():
-            _assign(data, path, value, self)
+        data: dict[str, Any] = {field: getattr(self, field) for field in type(self).model_fields}
+        for path in sorted(changes, key=lambda path: (path.count("."), not path.endswith(".name"), path)):
+            _assign(data, path, changes[path])
         return self.parse(data, self.name)
 
     def digest(self) -> str:
@@ -203,14 +257,19 @@ class Strategy(_Frozen):
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
-    def check(self) -> Self:
-        """Refuse a budget that the parts cannot serve; return self.
+    def max_forwards(self) -> int:
+        """Return the most forwards a row can take.
 
         Raises:
-            ConfigError: Fewer steps than blocks, or a setting that a part refuses.
+            ConfigError: The parts cannot serve the budget, e.g. fewer steps than blocks.
         """
-        self.block.check(self.steps, self.gen_length)
-        self.layering.check(self.steps, self.block.count(self.gen_length))
+        plan = self.block.plan(self.steps, self.gen_length)
+        adaptive = self.scheduler.adaptive
+        return sum(self.layering.forwards(None if adaptive else steps, size) for size, steps in plan)
+
+    def check(self) -> Self:
+        """Refuse a budget that the parts cannot serve, as `max_forwards` does; return self."""
+        self.max_forwards()
         return self
 
 
@@ -221,69 +280,66 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"override {text!r} should look like path=value, e.g. scheduler.threshold=0.8")
     try:
         return path.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {text!r}: the value is not readable as YAML") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"override {text!r}: the value is not YAML: {yaml_problem(error)}") from None
 
 
-def _part(kind: str, value: Any, info: ValidationInfo) -> Any:
-    if isinstance(value, PartConfig):
-        return value
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise ValueError(f"should be a part's name or a mapping with a name, got {value!r}")
+def _registered(kind: str, name: str) -> type[PartConfig]:
+    # The registry imports this module, so it is asked for only when a name is to be resolved.
     from dllm_decode.registry import load_registry
 
-    try:
-        cls = load_registry().part(kind, str(value["name"]))
-    except DecodeError as error:
-        raise ValueError(str(error)) from None
-    return cls.model_validate(value)
+    return load_registry().part(kind, name)
 
 
-def _assign(data: dict[str, Any], path: str, value: Any, strategy: Strategy) -> None:
-    keys = path.split(".")
+def _as_list(value: Any) -> Any:
+    """Wrap one part given where several may stand."""
+    return [value] if isinstance(value, str | Mapping | PartConfig) else value
+
+
+def _refuse_unknown_fields(data: Mapping[str, Any], cls: type[BaseModel]) -> None:
+    for key in data:
+        if key not in cls.model_fields:
+            raise ValueError(unknown_name("field", str(key), cls.model_fields))
+
+
+def _assign(data: dict[str, Any], path: str, value: Any) -> None:
+    """Write `value` at a dotted path; parts on the way become mappings, which are validated afterwards."""
+    *parents, last = path.split(".")
     target: Any = data
-    for depth, key in enumerate(keys[:-1]):
-        try:
-            target = target[int(key)] if isinstance(target, list) else target[key]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise ConfigError(_no_such_path(path, keys[depth], target)) from None
-        if not isinstance(target, dict | list):
-            raise ConfigError(f"{path}: {'.'.join(keys[: depth + 1])} is a plain value and has no fields.")
-    last = keys[-1]
-    if isinstance(target, list):
-        try:
-            target[int(last)] = value
-        except (IndexError, ValueError):
-            raise ConfigError(_no_such_path(path, last, target)) from None
-        return
-    if last not in target:
-        raise ConfigError(_no_such_path(path, last, target))
-    if last == "name" and len(keys) == 2 and keys[0] in KINDS:
-        from dllm_decode.registry import load_registry
-
-        fields = load_registry().part(keys[0], str(value)).model_fields
-        for gone in [field for field in target if field not in fields]:
+    for depth, key in enumerate(parents):
+        place = _place(target, key, path)
+        inner = _open(target[place]) if parents[0] in KINDS else target[place]
+        if not isinstance(inner, dict | list):
+            raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} is {inner!r} and has no fields.")
+        target[place] = inner
+        target = inner
+    kind = parents[0] if parents else ""
+    if kind in KINDS and len(parents) == (2 if kind in ("logits", "stop") else 1) and "name" in target:
+        known = _registered(kind, str(value if last == "name" else target["name"])).model_fields
+        if last not in known:
+            raise ConfigError(f"{path}: {unknown_name('field', last, known)}")
+        for gone in target.keys() - known.keys() if last == "name" else ():
             del target[gone]
-    target[last] = value
+        target[last] = value
+    else:
+        target[_place(target, last, path)] = _as_list(value) if path in ("logits", "stop") else value
 
 
-def _no_such_path(path: str, key: str, target: Any) -> str:
-    from dllm_decode.errors import unknown_name
+def _open(value: Any) -> Any:
+    """Return a copy that can be written to: of a part its plain data, of a part's name a mapping."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, list | tuple) else value
 
-    known = target if isinstance(target, dict) else [str(i) for i in range(len(target))]
-    return f"{path}: " + unknown_name("field", key, known)
 
-
-def _readable(error: ValidationError, origin: str) -> str:
-    lines = []
-    for item in error.errors(include_url=False):
-        path = ".".join(str(part) for part in item["loc"])
-        message = re.sub(r"^Value error, ", "", item["msg"])
-        message = message[:1].lower() + message[1:]
-        shown = "" if item["type"] in ("value_error", "missing") else f", got {item['input']!r}"
-        if item["type"] == "extra_forbidden":
-            message, shown = "no such field", ""
-        lines.append(f"{path}: {message}{shown}" if path else message)
-    return f"{origin}: " + "; ".join(lines)
+def _place(target: Any, key: str, path: str) -> str | int:
+    if isinstance(target, dict) and key in target:
+        return key
+    if isinstance(target, list) and key.isdigit() and int(key) < len(target):
+        return int(key)
+    known: Iterable[str] = target if isinstance(target, dict) else map(str, range(len(target)))
+    raise ConfigError(f"{path}: {unknown_name('field', key, known)}")

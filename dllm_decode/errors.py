@@ -3,8 +3,14 @@
 Knows the kinds of failure; leaves to the CLI how they are printed.
 """
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class DecodeError(Exception):
@@ -43,3 +49,32 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     suggestion = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r}.{suggestion} Known: {', '.join(names) or '(none)'}"
+
+
+_BOUNDS = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+}
+
+
+def readable(error: ValidationError, origin: str) -> str:
+    """Say every mistake that pydantic found as `path: what was expected, got what`, in one line."""
+    lines = []
+    for item in error.errors(include_url=False):
+        path = ".".join(str(part) for part in item["loc"])
+        bound = _BOUNDS.get(item["type"], "").format(**item.get("ctx", {}))
+        message = f"input should be {bound}" if bound else item["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        shown = "" if item["type"] in ("value_error", "missing") else f", got {item['input']!r}"
+        lines.append(f"{path}: {message}{shown}" if path else message)
+    return f"{origin}: " + "; ".join(lines)
+
+
+def yaml_problem(error: Exception) -> str:
+    """Say where a text stops being YAML, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', None) or 'cannot be read'}"

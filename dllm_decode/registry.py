@@ -9,14 +9,13 @@ import importlib
 import inspect
 import os
 import re
-import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import pluggy
 
@@ -24,8 +23,24 @@ from dllm_decode import hookspecs
 from dllm_decode.config import KINDS, PartConfig, Strategy
 from dllm_decode.errors import ConfigError, PluginError, unknown_name
 
-DEFAULT_PLUGINS = ("dllm_strategies.plugin", "dllm_decode.tasks.plugin", "dllm_decode.denoisers.plugin", "dllm_search.plugin")
+DEFAULT_PLUGINS = (
+    "dllm_strategies.plugin",
+    "dllm_decode.tasks.plugin",
+    "dllm_decode.denoisers.plugin",
+    "dllm_search.plugin",
+)
 ENTRY_POINT_GROUP = "dllm_decode"
+OTHER_KINDS = ("recipe", "task", "denoiser")
+# What a config must have if it does not override `build`: the method of its kind's protocol in parts.py, named here
+# because parts.py imports torch and listing names should not.
+METHODS = {
+    "block": "blocks",
+    "layering": "stages",
+    "scheduler": "select",
+    "confidence": "propose",
+    "logits": "process",
+    "stop": "fill",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +52,7 @@ class Origin:
     version: str
 
     def __str__(self) -> str:
-        return f"plugin {self.plugin!r} of {self.distribution} {self.version}"
+        return f"plugin {self.plugin!r} of {self.distribution} {self.version}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,7 @@ class Registry:
         if isinstance(source, str) and text in self.tables.get("recipe", {}):
             return self._read(self.tables["recipe"][text])
         if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
-            return self._read(Path(text))
+            return self._read(Path(text).expanduser())
         self.find("recipe", text)
         raise AssertionError("find() raises for an unknown recipe")
 
@@ -122,8 +137,18 @@ class Registry:
         return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
 
 
-def build_registry(plugins: Mapping[str, Any] | None = None, entry_point_group: str | None = ENTRY_POINT_GROUP) -> Registry:
+class CollisionError(PluginError):
+    """Two parts of one kind with one name; never resolved by order of registration."""
+
+
+def build_registry(
+    plugins: Mapping[str, Any] | None = None, entry_point_group: str | None = ENTRY_POINT_GROUP
+) -> Registry:
     """Load the default plugins, the given modules or objects, and the installed entry points.
+
+    Args:
+        plugins: Name to module or object with hooks, loaded beside the rest.
+        entry_point_group: The group of installed plugins; None loads none of them.
 
     `DLLM_DECODE_PLUGINS` (comma-separated entry-point names, empty for none) limits what installed plugins are loaded;
     `DLLM_DECODE_STRICT=1` makes a failure fatal.
@@ -135,13 +160,11 @@ def build_registry(plugins: Mapping[str, Any] | None = None, entry_point_group: 
     manager.add_hookspecs(hookspecs)
     registry = Registry(manager)
     for module in DEFAULT_PLUGINS:
-        _load(registry, Origin(module, "dllm-decode", _version("dllm-decode")), lambda m=module: importlib.import_module(m))
+        origin = Origin(module, "dllm-decode", _version("dllm-decode"))
+        _load(registry, origin, partial(importlib.import_module, module))
     for name, plugin in (plugins or {}).items():
-        _load(registry, Origin(name, "a plugin given in code", "-"), lambda p=plugin: p)
-    for point in _entry_points(entry_point_group):
-        distribution = point.dist.name if point.dist else "unknown"
-        release = point.dist.version if point.dist else "-"
-        _load(registry, Origin(point.name, distribution, release), point.load)
+        _register(registry, Origin(name, "this program", ""), plugin)
+    _load_installed(registry, entry_point_group)
     if registry.failures and os.environ.get("DLLM_DECODE_STRICT") == "1":
         raise PluginError("; ".join(f"{f.origin} failed to load: {f.reason}" for f in registry.failures))
     return registry
@@ -153,80 +176,133 @@ def load_registry() -> Registry:
     return build_registry()
 
 
-def _load(registry: Registry, origin: Origin, load: Any) -> None:
+def _load_installed(registry: Registry, group: str | None) -> None:
+    """Load entry points in the order of their names, or those that `DLLM_DECODE_PLUGINS` names."""
+    points = sorted(entry_points(group=group), key=lambda p: (p.name, p.value)) if group else []
+    limit = os.environ.get("DLLM_DECODE_PLUGINS")
+    if group and limit is not None:
+        wanted = {name.strip() for name in limit.split(",") if name.strip()}
+        for name in sorted(wanted - {point.name for point in points}):
+            reason = "DLLM_DECODE_PLUGINS names it, but no installed distribution provides it"
+            registry.failures.append(Failure(Origin(name, "no distribution", ""), reason))
+        points = [point for point in points if point.name in wanted]
+    for point in points:
+        owner = (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "")
+        _load(registry, Origin(point.name, *owner), point.load)
+
+
+def _load(registry: Registry, origin: Origin, load: Callable[[], Any]) -> None:
+    """Import a plugin and register it; a failure is kept and harms no other plugin."""
     try:
         plugin = load()
-        registry.manager.register(plugin, origin.plugin)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         registry.failures.append(Failure(origin, _reason(error)))
+        return
+    _register(registry, origin, plugin)
+
+
+def _register(registry: Registry, origin: Origin, plugin: Any) -> None:
+    """Take in a plugin whole or not at all; a failure is kept.
+
+    Raises:
+        CollisionError: A part's name is taken.
+    """
+    manager = registry.manager
+    if manager.is_registered(plugin):
+        reason = f"the same module is already loaded as {manager.get_name(plugin)!r}"
+        registry.failures.append(Failure(origin, reason))
         return
     try:
-        registry.manager.check_pending()
+        manager.register(plugin, f"{origin.distribution}:{origin.plugin}")
+        # The only thing that notices a hook whose name is misspelt; register() accepts any name.
+        manager.check_pending()
         found = _collect(registry, origin, plugin)
-    except PluginError as error:
-        registry.manager.unregister(plugin)
-        if isinstance(error, Collision):
-            raise
-        registry.failures.append(Failure(origin, str(error)))
-        return
     except Exception as error:
-        registry.manager.unregister(plugin)
+        if manager.is_registered(plugin):
+            manager.unregister(plugin)
+        if isinstance(error, CollisionError):
+            raise
         registry.failures.append(Failure(origin, _reason(error)))
         return
-    hooks = tuple(sorted(c.name for c in registry.manager.get_hookcallers(plugin) or ()))
+    hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
     for (kind, name), value in found.items():
         registry.tables.setdefault(kind, {})[name] = value
         registry.origins[kind, name] = origin
     registry.plugins.append(Loaded(origin, hooks, tuple(f"{kind}:{name}" for kind, name in found)))
 
 
-class Collision(PluginError):
-    """Two parts of one kind with one name; never resolved by order of registration."""
-
-
 def _collect(registry: Registry, origin: Origin, plugin: Any) -> dict[tuple[str, str], Any]:
     found: dict[tuple[str, str], Any] = {}
-    for kind in (*KINDS, "recipe", "task", "denoiser"):
-        hook = registry.manager.subset_hook_caller(
-            f"dllm_{kind}", [p for p in registry.manager.get_plugins() if p is not plugin]
-        )
-        for value in [item for answer in hook() for item in answer]:
-            name = value.stem if kind == "recipe" else _name(kind, value)
+    for caller in registry.manager.get_hookcallers(plugin) or ():
+        kind = caller.name.removeprefix("dllm_")
+        if kind not in KINDS and kind not in OTHER_KINDS:
+            continue
+        for value in _answer(caller, plugin):
+            name = _recipe_name(value) if kind == "recipe" else _class_name(kind, value)
             if (kind, name) in found or name in registry.tables.get(kind, {}):
                 other = registry.origins.get((kind, name), origin)
-                raise Collision(f"{kind} {name!r} is registered by {other} and by {origin}; one must be renamed or left out.")
+                raise CollisionError(
+                    f"{kind} {name!r} is registered by {other} and by {origin}; rename one, uninstall one, "
+                    "or say which plugins to load: DLLM_DECODE_PLUGINS=a,b"
+                )
             found[kind, name] = value
     return found
 
 
-def _name(kind: str, value: Any) -> str:
+def _answer(caller: pluggy.HookCaller, plugin: Any) -> list[Any]:
+    """Ask this plugin alone, so that what it returns is known to be its own."""
+    values: list[Any] = []
+    for implementation in caller.get_hookimpls():
+        if implementation.plugin is plugin:
+            answer = implementation.function()
+            if not isinstance(answer, list | tuple):
+                raise PluginError(f"{caller.name}() should return a list, got {answer!r}")
+            values.extend(answer)
+    return values
+
+
+def _recipe_name(value: Any) -> str:
+    if not isinstance(value, Path) or not value.is_file():
+        raise PluginError(f"dllm_recipe() should return paths of YAML files, got {value!r}")
+    return value.stem
+
+
+def _class_name(kind: str, value: Any) -> str:
+    hook = f"dllm_{kind}()"
     if not inspect.isclass(value):
-        raise PluginError(f"dllm_{kind}() should return a list of classes, got {value!r}")
-    if kind in KINDS:
-        if not issubclass(value, KINDS[kind]):
-            raise PluginError(f"dllm_{kind}() returned {value.__qualname__}, which is no {KINDS[kind].__name__}")
-        default = value.model_fields["name"].default
-    else:
-        default = getattr(value, "name", None)
-    if not isinstance(default, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", default):
-        raise PluginError(f"{value.__qualname__} needs a kebab-case name as the default of its field `name`, got {default!r}")
-    return default
+        raise PluginError(f"{hook} should return a list of classes, got {value!r}")
+    if kind not in KINDS:
+        return _kebab_case(value, getattr(value, "name", None))
+    base = KINDS[kind]
+    if not issubclass(value, base):
+        raise PluginError(f"{hook} returned {value.__qualname__}, which is no {base.__name__}")
+    if value.build is PartConfig.build and not callable(getattr(value, METHODS[kind], None)):
+        raise PluginError(
+            f"{value.__qualname__} needs a method {METHODS[kind]!r}, or a build() that returns an object with it"
+        )
+    field = value.model_fields["name"]
+    if get_origin(field.annotation) is not Literal:
+        raise PluginError(
+            f'{value.__qualname__} should declare its name as `name: Literal["a-name"] = "a-name"`'
+        )
+    return _kebab_case(value, field.default)
 
 
-def _entry_points(group: str | None) -> list[EntryPoint]:
-    if group is None:
-        return []
-    points = sorted(entry_points(group=group), key=lambda p: (p.name, p.value))
-    limit = os.environ.get("DLLM_DECODE_PLUGINS")
-    if limit is None:
-        return points
-    wanted = {name.strip() for name in limit.split(",") if name.strip()}
-    return [p for p in points if p.name in wanted]
+def _kebab_case(owner: type[Any], name: object) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise PluginError(f'{owner.__qualname__} needs a kebab-case `name`, e.g. "my-rule"; got {name!r}')
+    return name
 
 
 def _reason(error: BaseException) -> str:
-    frames = traceback.extract_tb(sys.exc_info()[2])
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    """Say what went wrong and where in the plugin, in one line."""
+    if isinstance(error, PluginError):
+        return str(error)
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not re.search(r"importlib|pluggy", f.filename)
+    ]
+    own = frames[-1] if frames and Path(frames[-1].filename) != Path(__file__) else None
+    where = f" ({Path(own.filename).name}:{own.lineno})" if own else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
@@ -237,4 +313,13 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
-__all__ = ["DEFAULT_PLUGINS", "Failure", "Loaded", "Origin", "Registry", "build_registry", "load_registry"]
+__all__ = [
+    "DEFAULT_PLUGINS",
+    "CollisionError",
+    "Failure",
+    "Loaded",
+    "Origin",
+    "Registry",
+    "build_registry",
+    "load_registry",
+]
