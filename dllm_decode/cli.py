@@ -6,7 +6,7 @@ Knows commands and exit codes; each command lives in `dllm_decode.commands`, mor
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -18,7 +18,7 @@ from dllm_decode.errors import DecodeError
 USER_ERROR = 2
 INTERRUPTED = 130
 
-BUILT_IN = {
+BUILT_IN: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "eval": evaluate.evaluate,
     "strategies": listings.strategies,
@@ -62,7 +62,9 @@ def build_app(with_plugins: bool = True) -> typer.Typer:
     app.callback()(_root)
     for name, command in BUILT_IN.items():
         app.command(name)(command)
-    app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
+    app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+        bench.bench
+    )
     if with_plugins:
         from dllm_decode.registry import load_registry
 

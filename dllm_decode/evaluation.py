@@ -183,12 +183,19 @@ def fast_dtype(device: str | None) -> str | None:
 
 
 def _store(
-    cache: bool | Path, lm: DiffusionLM, task: Task, strategy: Strategy, split: str, data: Path | None, seed: int
+    cache: bool | Path,
+    lm: DiffusionLM,
+    task: Task,
+    strategy: Strategy,
+    split: str,
+    data: Path | None,
+    seed: int,
 ) -> OutcomeStore | None:
     if cache is False:
         return None
     registry = load_registry()
-    parts = (strategy.block, strategy.layering, strategy.scheduler, strategy.confidence, *strategy.logits, *strategy.stop)
+    four = (strategy.block, strategy.layering, strategy.scheduler, strategy.confidence)
+    parts = (*four, *strategy.logits, *strategy.stop)
     key = {
         "strategy": strategy.digest(),
         "parts": sorted({registry.origin(part.kind, part.name) for part in parts}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy
 from scipy import stats
@@ -90,6 +91,6 @@ def accuracy_under_parallelism(points: Sequence[tuple[float, float]], best: floa
         return y * min(math.exp(-QUALITY_DECAY * (1 - y / best)), 1.0) if best > 0 else 0.0
 
     area = kept[0][0] * kept[0][1]
-    for (rho_before, y_before), (rho, y) in zip(kept, kept[1:], strict=False):
+    for (rho_before, y_before), (rho, y) in pairwise(kept):
         area += 0.5 * (rho - rho_before) * (discounted(y) + discounted(y_before))
     return area

@@ -166,7 +166,9 @@ def _event(data: dict[str, Any], rows: int) -> StepEvent:
             tokens[row, column - start] = token
             score[row, column - start] = math.nan if value is None else value
     window = slice(start, stop)
-    return StepEvent(data["block"], data["stage"], data["step"], data["model_calls"], window, chosen, tokens, score)
+    return StepEvent(
+        data["block"], data["stage"], data["step"], data["model_calls"], window, chosen, tokens, score
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

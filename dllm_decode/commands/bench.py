@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 def bench(context: typer.Context) -> None:
     """Measure what the engine costs beyond the model (in a source checkout); options go to benchmarks.overhead."""
     if not (ROOT / "benchmarks" / "overhead.py").is_file():
-        raise ConfigError("bench needs the source checkout: the benchmarks are not part of the installed package")
+        raise ConfigError(
+            "bench needs the source checkout: the benchmarks are not part of the installed package"
+        )
     done = subprocess.run([sys.executable, "-m", "benchmarks.overhead", *context.args], cwd=ROOT, check=False)
     raise typer.Exit(done.returncode)

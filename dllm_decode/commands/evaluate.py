@@ -24,19 +24,24 @@ def evaluate(
     model: options.Model = "tiny",
     strategy: options.StrategySource = "llada",
     split: Annotated[str, typer.Option("--split", help="tune or test.")] = "test",
-    data: Annotated[Path | None, typer.Option("--data", help="Your own file in a format the task reads.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Your own file in a format the task reads.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples decoded together.")] = 64,
     steps: options.Steps = None,
     gen_length: Annotated[
-        int | None, typer.Option("--gen-length", help="Tokens to generate; the task's own length if not given.")
+        int | None,
+        typer.Option("--gen-length", help="Tokens to generate; the task's own length if not given."),
     ] = None,
     temperature: options.Temperature = None,
     seed: options.Seed = 0,
     overrides: options.Overrides = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
+    ] = None,
     cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
     as_json: options.Json = False,
 ) -> None:
@@ -110,12 +115,23 @@ def _print(record: RunRecord) -> None:
     where = record.data or record.split
     resumed = f", {record.resumed} kept from earlier" if record.resumed else ""
     console = results()
-    console.print(f"{record.task} ({where}) · {record.strategy.name} {record.strategy.digest()} · {record.model}")
+    console.print(
+        f"{record.task} ({where}) · {record.strategy.name} {record.strategy.digest()} · {record.model}"
+    )
     rows = (
         ("accuracy", f"{record.accuracy:.1%}  (95 % {low:.1%} to {high:.1%}; n = {record.n}{resumed})"),
-        ("forward passes", f"{record.forward_passes:.2f} per answer of {record.strategy.gen_length} positions"),
-        ("tokens per forward", f"{record.tokens_per_forward:.2f}  ({record.tokens.up_to_eos} tokens up to EOS)"),
-        ("seconds", f"{record.seconds:.2f} decoding, {record.model_calls} model calls in batches of {record.batch_size}"),
+        (
+            "forward passes",
+            f"{record.forward_passes:.2f} per answer of {record.strategy.gen_length} positions",
+        ),
+        (
+            "tokens per forward",
+            f"{record.tokens_per_forward:.2f}  ({record.tokens.up_to_eos} tokens up to EOS)",
+        ),
+        (
+            "seconds",
+            f"{record.seconds:.2f} decoding, {record.model_calls} model calls, {record.batch_size} a batch",
+        ),
         ("on", f"{record.device} {record.dtype}: {record.device_name}"),
     )
     for name, value in rows:

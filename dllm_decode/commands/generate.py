@@ -25,11 +25,15 @@ def generate(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts decoded together.")] = 16,
     device: options.Device = None,
     dtype: options.Dtype = None,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Write what each step committed, as JSONL.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write what each step committed, as JSONL.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Decode prompts with a strategy and print the answers, one a line."""
-    resolved = options.resolve_strategy(strategy, options.changes(overrides, steps, gen_length, temperature)).check()
+    resolved = options.resolve_strategy(
+        strategy, options.changes(overrides, steps, gen_length, temperature)
+    ).check()
     options.writable(trace)
     texts = _read_prompts(prompts)
     with quiet_stdout(as_json):
@@ -43,7 +47,9 @@ def generate(
     if as_json:
         results: list[dict[str, Any]] = [
             {"prompt": prompt, "text": text, "tokens": tokens, "forward_passes": forwards}
-            for prompt, text, tokens, forwards in zip(texts, out.texts, out.tokens.tolist(), passes, strict=True)
+            for prompt, text, tokens, forwards in zip(
+                texts, out.texts, out.tokens.tolist(), passes, strict=True
+            )
         ]
         print_json(
             {

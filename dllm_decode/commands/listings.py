@@ -54,7 +54,9 @@ def plugins(as_json: options.Json = False) -> None:
     """List the plugins, what they register, and what failed to load."""
     registry = load_registry()
     if as_json:
-        loaded = [{**asdict(p.origin), "hooks": list(p.hooks), "parts": list(p.parts)} for p in registry.plugins]
+        loaded = [
+            {**asdict(p.origin), "hooks": list(p.hooks), "parts": list(p.parts)} for p in registry.plugins
+        ]
         failed = [{**asdict(f.origin), "reason": f.reason} for f in registry.failures]
         print_json({"plugins": loaded, "failures": failed})
         return
@@ -62,10 +64,13 @@ def plugins(as_json: options.Json = False) -> None:
     for plugin in registry.plugins:
         origin = plugin.origin
         hooks = ", ".join(hook.removeprefix("dllm_") for hook in plugin.hooks)
-        table.add_row(*map(escape, (origin.plugin, f"{origin.distribution} {origin.version}", hooks, ", ".join(plugin.parts))))
+        row = (origin.plugin, f"{origin.distribution} {origin.version}", hooks, ", ".join(plugin.parts))
+        table.add_row(*map(escape, row))
     results().print(table)
     for failure in registry.failures:
-        results().print(f"failed: {failure.origin}: {failure.reason}", markup=False, soft_wrap=True, style="red")
+        results().print(
+            f"failed: {failure.origin}: {failure.reason}", markup=False, soft_wrap=True, style="red"
+        )
 
 
 def schema() -> None:

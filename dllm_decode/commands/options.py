@@ -12,7 +12,9 @@ from dllm_decode.config import Strategy, parse_override
 if TYPE_CHECKING:
     from dllm_decode.lm import DiffusionLM
 
-Model = Annotated[str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")
+]
 StrategySource = Annotated[str, typer.Option("--strategy", "-s", help="A recipe's name or a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
