@@ -136,8 +136,11 @@ KINDS: dict[str, type[PartConfig]] = {
 }
 
 
-def _resolver(kind: str) -> BeforeValidator:
-    """Turn a part's name, or a mapping with a name, into the config that a plugin registered under it."""
+def part_of(kind: str) -> BeforeValidator:
+    """Annotate a field that holds a part: a name, or a mapping with a name, becomes the config registered under it.
+
+    `Annotated[SerializeAsAny[LayeringConfig], part_of("layering")]` is how a part nests another.
+    """
 
     def resolve(value: Any) -> Any:
         if isinstance(value, PartConfig):
@@ -161,22 +164,22 @@ class Strategy(_Frozen):
 
     name: str = Field(default="custom", description="What the schedule is called; not part of the digest.")
     description: str = Field(default="", description="One line for listings; not part of the digest.")
-    block: Annotated[SerializeAsAny[BlockConfig], _resolver("block")] = Field(
+    block: Annotated[SerializeAsAny[BlockConfig], part_of("block")] = Field(
         description="Which span of the canvas is worked on."
     )
-    layering: Annotated[SerializeAsAny[LayeringConfig], _resolver("layering")] = Field(
+    layering: Annotated[SerializeAsAny[LayeringConfig], part_of("layering")] = Field(
         description="Which positions are eligible when."
     )
-    scheduler: Annotated[SerializeAsAny[SchedulerConfig], _resolver("scheduler")] = Field(
+    scheduler: Annotated[SerializeAsAny[SchedulerConfig], part_of("scheduler")] = Field(
         description="Which proposed tokens are committed."
     )
-    confidence: Annotated[SerializeAsAny[ConfidenceConfig], _resolver("confidence")] = Field(
+    confidence: Annotated[SerializeAsAny[ConfidenceConfig], part_of("confidence")] = Field(
         description="How a proposed token is scored."
     )
-    logits: tuple[Annotated[SerializeAsAny[LogitsConfig], _resolver("logits")], ...] = Field(
+    logits: tuple[Annotated[SerializeAsAny[LogitsConfig], part_of("logits")], ...] = Field(
         default=(), description="Changes to the logits, in order."
     )
-    stop: tuple[Annotated[SerializeAsAny[StopConfig], _resolver("stop")], ...] = Field(
+    stop: tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...] = Field(
         default=(), description="Rules that end a row early."
     )
     steps: Annotated[int, Field(ge=1)] | None = Field(

@@ -43,6 +43,8 @@ class Scheduler(Protocol):
 
     adaptive: bool
     """True if the number of steps depends on the scores; the stage then runs until nothing is open."""
+    exact: bool
+    """True if n open positions and S steps always take exactly min(S, n) steps; the engine then asks nothing."""
     needs: frozenset[str]
 
     def select(self, view: StepView, proposal: Proposal) -> Tensor:

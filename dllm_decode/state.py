@@ -7,7 +7,7 @@ models and strategies; only the engine calls `commit` and `reopen`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -159,11 +159,20 @@ class StageContext:
 
     canvas: Canvas
     block: Block
+    where: Tensor
+    """(B, W) bool over the block's window; the positions this layering is to finish."""
+    steps: int | None
+    """The steps it may spend; None is one token a step."""
+    size: int | None
+    """Open positions per row if the same in every row and known without asking the device, else None."""
     probe: Callable[[], VocabStats] = field(repr=False)
-    """Statistics of the canvas as it stands, (B, W) over the block's window; its forward also serves the next step."""
+    """Statistics of the canvas as it stands, (B, W); the next step reuses the same forward."""
 
     @property
     def open(self) -> Tensor:
-        """(B, W) bool; undecided positions of the block now."""
-        window = self.block.window
-        return self.canvas.undecided[:, window] & self.block.where[:, window]
+        """(B, W) bool; undecided positions of `where` now."""
+        return self.canvas.undecided[:, self.block.window] & self.where
+
+    def within(self, where: Tensor, steps: int | None, size: int | None = None) -> StageContext:
+        """Return the context for a layering nested in this one, over a subset of the positions."""
+        return replace(self, where=where, steps=steps, size=size)

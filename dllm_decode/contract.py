@@ -1,0 +1,113 @@
+"""What every part promises, checked while decoding: shapes and dtypes at once, values without waiting for the device.
+
+Knows how to name the part, its plugin, the stage and the step; the engine knows when to ask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dllm_decode.config import PartConfig, Strategy
+from dllm_decode.errors import ContractError
+from dllm_decode.state import Block, Canvas, Proposal, Stage, StepView
+
+_FAULTS = (
+    ("denoiser", "gave no usable logits: NaN, or no finite value, in the window it was asked for"),
+    ("confidence", "gave a NaN score to an open position; scores must be comparable numbers"),
+    ("scheduler", "chose positions outside `view.open`; a selection must be a subset of the open positions"),
+    ("confidence", "proposed the mask token for a chosen position; the mask token is never committed"),
+)
+
+
+class Contract:
+    """Collects the faults of one decode; values are looked at only when somebody waits for the device anyway."""
+
+    def __init__(self, mask_id: int, strategy: Strategy) -> None:
+        self.mask_id = mask_id
+        self.parts: dict[str, PartConfig] = {
+            "scheduler": strategy.scheduler,
+            "confidence": strategy.confidence,
+            "layering": strategy.layering,
+            "block": strategy.block,
+        }
+        self._flags: list[Tensor] = []
+        self._steps: list[tuple[Block, Stage, int, Any]] = []
+
+    def check_stage(self, block: Block, stage: Stage) -> None:
+        """Refuse a stage whose positions have the wrong shape or dtype."""
+        width = block.window.stop - block.window.start
+        _expect("layering", self.parts["layering"], stage.where, (block.where.shape[0], width), torch.bool, stage, 0)
+
+    def check_step(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
+        """Check shapes now; remember on the device whether values were at fault."""
+        shape = tuple(view.open.shape)
+        stage, step = view.stage, view.step
+        _expect("confidence", self.parts["confidence"], proposal.tokens, shape, torch.int64, stage, step)
+        _expect("confidence", self.parts["confidence"], proposal.score, shape, torch.float32, stage, step)
+        _expect("scheduler", scheduler, chosen, shape, torch.bool, stage, step)
+        open_ = view.open
+        faults = (
+            view.stats.probability.isnan() & open_,
+            proposal.score.isnan() & open_,
+            chosen & ~open_,
+            (proposal.tokens == self.mask_id) & chosen & open_,
+        )
+        self._flags.append(torch.stack(faults).flatten(1).any(1))  # (4,) bool
+        self._steps.append((view.block, stage, step, scheduler))
+
+    def verify(self) -> None:
+        """Raise for the first fault of the steps so far; waits for the device once."""
+        if not self._flags:
+            return
+        flags = torch.stack(self._flags).tolist()  # steps x 4
+        for (block, stage, step, scheduler), faults in zip(self._steps, flags, strict=True):
+            for (kind, message), broken in zip(_FAULTS, faults, strict=True):
+                if broken:
+                    part = scheduler if kind == "scheduler" else self.parts.get(kind)
+                    raise ContractError(
+                        f"{_who(kind, part)} {message} (block {block.number}, stage {stage.name!r}, step {step})."
+                    )
+        self._flags.clear()
+        self._steps.clear()
+
+    def refuse_undecided(self, canvas: Canvas) -> None:
+        """Raise where blocks and stages have not covered every undecided position."""
+        left = int(canvas.undecided.sum())
+        if left:
+            raise ContractError(
+                f"{_who('layering', self.parts['layering'])} and {_who('block', self.parts['block'])} ended with {left} "
+                "positions undecided; together their stages must cover every undecided position."
+            )
+
+    def refuse_leftover(self, block: Block, stage: Stage, scheduler: Any, open_: Tensor) -> None:
+        """Raise where a stage has used its steps and (B, W) `open_` still holds positions."""
+        self.verify()
+        left = int(open_.sum())
+        if left:
+            raise ContractError(
+                f"{_who('scheduler', scheduler)} left {left} positions open after the {stage.steps} steps of stage "
+                f"{stage.name!r} (block {block.number}); a scheduler must finish a stage in its steps or be `adaptive`."
+            )
+
+
+def _expect(
+    kind: str, part: Any, given: Any, shape: tuple[int, ...], dtype: torch.dtype, stage: Stage, step: int
+) -> None:
+    if isinstance(given, Tensor) and tuple(given.shape) == shape and given.dtype == dtype:
+        return
+    shown = f"{tuple(given.shape)} {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
+    raise ContractError(
+        f"{_who(kind, part)} returned {shown} where {shape} {dtype} was expected (stage {stage.name!r}, step {step})."
+    )
+
+
+def _who(kind: str, part: Any) -> str:
+    from dllm_decode.registry import load_registry
+
+    if kind == "denoiser":
+        return "the model"
+    name = getattr(part, "name", type(part).__name__)
+    return f"{kind} {name!r} ({load_registry().origin(kind, name)})"

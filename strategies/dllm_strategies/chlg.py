@@ -1,0 +1,61 @@
+"""CHLG, Confidence-Hierarchical Layered Generation: positions the model is sure of in one step, the rest in a few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dllm_decode.config import LayeringConfig, Tune
+from dllm_decode.state import Stage, StageContext
+from dllm_strategies.schedulers import CommitAll
+
+
+class ConfidenceLayer(BaseModel):
+    """One more layer between the easy and the hard positions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float = Field(gt=0, le=1, description="The least probability of the layer's positions.")
+    steps: int = Field(1, ge=1, description="Steps spent on the layer.")
+
+
+class ConfidenceLayers(LayeringConfig):
+    """Cuts the positions by the probability of their proposed token, read once before each layer.
+
+    The released SAID code is one threshold with one step for the easy positions (they are committed from the very
+    forward that judged them) and `hard_steps` for the rest. The cut uses the plain probability: `ignore_ends` of the
+    confidence does not apply to it.
+    """
+
+    name: Literal["chlg"] = "chlg"
+    threshold: Annotated[
+        float, Field(gt=0, le=1, description="Positions at or above it are easy."), Tune(0.3, 0.99)
+    ] = 0.8
+    hard_steps: Annotated[int, Field(ge=1, description="Steps for the positions below."), Tune(1, 16, log=True)] = 3
+    between: tuple[ConfidenceLayer, ...] = Field(
+        (), description="Further layers with falling thresholds, between the easy positions and the hard ones."
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_fall(self) -> ConfidenceLayers:
+        thresholds = [self.threshold, *(layer.threshold for layer in self.between)]
+        if any(low >= high for high, low in zip(thresholds, thresholds[1:], strict=False)):
+            raise ValueError(f"thresholds should fall from layer to layer, got {thresholds}")
+        return self
+
+    def stages(self, context: StageContext) -> Iterator[Stage]:
+        """Yield the easy stage, the layers between, and the hard stage."""
+        layers = [ConfidenceLayer(threshold=self.threshold), *self.between]
+        for number, layer in enumerate(layers):
+            sure = context.open & (context.probe().probability >= layer.threshold)
+            once = CommitAll() if layer.steps == 1 else None
+            yield Stage("easy" if number == 0 else f"layer-{number + 1}", sure, layer.steps, once)
+        yield Stage("hard", context.open, self.hard_steps)
+
+    def forwards(self, steps: int | None, size: int) -> int:
+        """Return the most forwards: the layers' budgets, and never more than one a position and one a probe."""
+        probes = 1 + len(self.between)
+        budget = 1 + sum(layer.steps for layer in self.between) + self.hard_steps
+        return min(budget, size + probes)

@@ -1,0 +1,39 @@
+"""Logits processors: classifier-free guidance and a forbidden end-of-sequence token."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dllm_decode.config import LogitsConfig, Tune
+from dllm_decode.errors import ConfigError
+from dllm_decode.parts import SpecialTokens
+
+
+class Guidance(LogitsConfig):
+    """Classifier-free guidance against a canvas whose given tokens are masked: u + (weight + 1)(l - u) (LLaDA, `cfg_scale`)."""
+
+    name: Literal["guidance"] = "guidance"
+    unconditional: ClassVar[bool] = True
+    weight: Annotated[float, Field(ge=0, description="Guidance weight; 0 changes nothing."), Tune(0.0, 3.0)] = 1.0
+
+    def process(self, logits: Tensor, unconditional: Tensor | None, special: SpecialTokens) -> Tensor:
+        """Return (B, W, V) guided logits."""
+        assert unconditional is not None, "the engine runs the unconditional half for this processor"
+        return unconditional + (self.weight + 1) * (logits - unconditional)
+
+
+class ForbidEos(LogitsConfig):
+    """The EOS logit becomes minus infinity, so that an answer fills its length (the released code's `logits_eos_inf`)."""
+
+    name: Literal["forbid-eos"] = "forbid-eos"
+
+    def process(self, logits: Tensor, unconditional: Tensor | None, special: SpecialTokens) -> Tensor:
+        """Return (B, W, V) logits without EOS."""
+        if special.eos is None:
+            raise ConfigError("logits 'forbid-eos': this model has no EOS token; leave the processor out.")
+        logits[..., special.eos] = -torch.inf
+        return logits

@@ -1,0 +1,66 @@
+"""Registers the reference parts and recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dllm_decode.config import (
+    BlockConfig,
+    ConfidenceConfig,
+    LayeringConfig,
+    LogitsConfig,
+    SchedulerConfig,
+    StopConfig,
+)
+from dllm_decode.hookspecs import hookimpl
+from dllm_strategies.blocks import FixedBlocks, WholeRegion
+from dllm_strategies.chlg import ConfidenceLayers
+from dllm_strategies.confidence import RandomConfidence, TopProbability
+from dllm_strategies.grid import Grid
+from dllm_strategies.logits import ForbidEos, Guidance
+from dllm_strategies.scaffold import Scaffold
+from dllm_strategies.schedulers import EvenScheduler, ThresholdScheduler
+from dllm_strategies.single import SingleStage
+from dllm_strategies.stop import EosStop
+
+
+@hookimpl
+def dllm_block() -> list[type[BlockConfig]]:
+    """Return the block policies."""
+    return [WholeRegion, FixedBlocks]
+
+
+@hookimpl
+def dllm_layering() -> list[type[LayeringConfig]]:
+    """Return the layerings."""
+    return [SingleStage, Scaffold, ConfidenceLayers, Grid]
+
+
+@hookimpl
+def dllm_scheduler() -> list[type[SchedulerConfig]]:
+    """Return the schedulers."""
+    return [EvenScheduler, ThresholdScheduler]
+
+
+@hookimpl
+def dllm_confidence() -> list[type[ConfidenceConfig]]:
+    """Return the confidences."""
+    return [TopProbability, RandomConfidence]
+
+
+@hookimpl
+def dllm_logits() -> list[type[LogitsConfig]]:
+    """Return the logits processors."""
+    return [Guidance, ForbidEos]
+
+
+@hookimpl
+def dllm_stop() -> list[type[StopConfig]]:
+    """Return the stop rules."""
+    return [EosStop]
+
+
+@hookimpl
+def dllm_recipe() -> list[Path]:
+    """Return the named strategies."""
+    return sorted((Path(__file__).parent / "recipes").glob("*.yaml"))

@@ -1,0 +1,51 @@
+"""Schedulers: how many of the proposed tokens, and which, are committed in a step."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from dllm_decode.config import SchedulerConfig, Tune
+from dllm_decode.numerics import even_quota, top_by_quota
+from dllm_decode.state import Proposal, StepView
+
+
+class EvenScheduler(SchedulerConfig):
+    """Spreads a stage's positions evenly over its steps and commits the best ones (LLaDA's `low_confidence` rule)."""
+
+    name: Literal["even"] = "even"
+    exact: ClassVar[bool] = True
+
+    def select(self, view: StepView, proposal: Proposal) -> Tensor:
+        """Return (B, W) bool: in step s the best count(n, S)[s] positions, n counted when the stage began."""
+        positions = view.stage_open if view.stage.size is None else view.stage.size
+        return top_by_quota(proposal.score, view.open, even_quota(positions, view.stage.steps, view.step))
+
+
+class ThresholdScheduler(SchedulerConfig):
+    """Commits every position whose score reaches the threshold, and always the best one (Fast-dLLM, arXiv 2505.22618)."""
+
+    name: Literal["threshold"] = "threshold"
+    adaptive: ClassVar[bool] = True
+    threshold: Annotated[
+        float, Field(gt=0, le=1, description="The least score that is committed."), Tune(0.3, 0.99)
+    ] = 0.9
+
+    def select(self, view: StepView, proposal: Proposal) -> Tensor:
+        """Return (B, W) bool; the engine adds the best position of a row that has none."""
+        return view.open & (proposal.score >= self.threshold)
+
+
+class CommitAll:
+    """Commits everything that is open; used by layerings for positions they have already judged."""
+
+    name = "commit-all"
+    adaptive = False
+    exact = True
+    needs: frozenset[str] = frozenset()
+
+    def select(self, view: StepView, proposal: Proposal) -> Tensor:
+        """Return (B, W) bool: all open positions."""
+        return view.open
