@@ -1,0 +1,15 @@
+"""Registers the model families of the package through the same hook as a third party's. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dllm_decode.denoisers.llada import LladaFamily
+from dllm_decode.denoisers.stock import LlamaFamily
+from dllm_decode.hookspecs import hookimpl
+
+
+@hookimpl
+def dllm_denoiser() -> list[type[Any]]:
+    """Return the families that come with the package."""
+    return [LladaFamily, LlamaFamily]
