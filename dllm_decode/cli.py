@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from dllm_decode.commands import bench, evaluate, generate, listings
-from dllm_decode.commands.output import note
 from dllm_decode.errors import DecodeError
 
 USER_ERROR = 2
@@ -66,12 +65,9 @@ def build_app(with_plugins: bool = True) -> typer.Typer:
         bench.bench
     )
     if with_plugins:
-        from dllm_decode.registry import load_registry
+        from dllm_decode.commands.plugins import add_plugin_commands
 
-        registry = load_registry()
-        for failure in registry.failures:
-            note(f"{failure.origin} failed to load: {failure.reason}")
-        registry.manager.hook.dllm_command(app=app)
+        add_plugin_commands(app)
     return app
 
 

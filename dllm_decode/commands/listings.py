@@ -31,11 +31,13 @@ def strategies(as_json: options.Json = False) -> None:
     if as_json:
         print_json({"strategies": listed})
         return
-    table = Table("name", "block", "layering", "scheduler", "confidence", "description", box=None)
+    console = results()
     for row in listed:
-        shown = row.get("description", row.get("error", ""))
-        table.add_row(*(escape(str(row.get(key, "-"))) for key in ("name", *_FOUR)), escape(shown))
-    results().print(table)
+        parts = " · ".join(str(row.get(kind, "-")) for kind in _FOUR)
+        console.print(f"[bold]{escape(row['name']):<16}[/] {escape(parts)}", soft_wrap=True)
+        console.print(
+            f"{'':<16} {row.get('description') or row.get('error', '')}", markup=False, soft_wrap=True
+        )
 
 
 def show(
@@ -91,8 +93,8 @@ def schema() -> None:
         reference = {"$ref": f"#/$defs/{kind}"}
         described = {k: v for k, v in root["properties"][kind].items() if k in ("description", "default")}
         root["properties"][kind] = described | ({"type": "array", "items": reference} if many else reference)
-    for base in KINDS.values():
-        definitions.pop(base.__name__, None)
+    # A part that holds another part refers to the kind's base class; any part of the kind may stand there.
+    definitions |= {base.__name__: {"$ref": f"#/$defs/{kind}"} for kind, base in KINDS.items()}
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **root})
 
 
