@@ -1,0 +1,67 @@
+"""What every test shares: few threads, no installed plugins, no network, and the folders beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A plugin that happens to be installed must not change what the suite sees; nor may a test wait for a model hub.
+os.environ["DLLM_DECODE_PLUGINS"] = ""
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from dllm_decode import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+# More threads than this make small tensors slower, and the suite runs beside other work.
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def _folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: this test reads it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def conformance_folder() -> Path:
+    """Recorded runs of the authors' own decoding loops; skips where they are absent."""
+    return _folder("conformance")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Published benchmark files; skips where they are absent."""
+    return _folder("data")
+
+
+@pytest.fixture
+def isolated_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., registry.Registry]]:
+    """A function that makes `load_registry` hold the default plugins and the given ones, and nothing installed.
+
+    `isolated_registry({"mine": module})` returns the registry; everything that resolves a name then uses it.
+    """
+    build = registry.build_registry
+
+    def use(plugins: dict[str, Any] | None = None) -> registry.Registry:
+        monkeypatch.setattr(registry, "build_registry", lambda: build(plugins, None))
+        registry.load_registry.cache_clear()
+        return registry.load_registry()
+
+    yield use
+    monkeypatch.undo()
+    registry.load_registry.cache_clear()
