@@ -105,7 +105,9 @@ class _Run:
         def probe() -> VocabStats:
             return self.read(block.window, self.canvas.undecided[:, block.window] & where)
 
-        return StageContext(self.canvas, block, where, block.steps, block.size, probe)
+        # A stop rule may have decided positions of this block already, so sizes known beforehand no longer hold.
+        size = None if self.stops else block.size
+        return StageContext(self.canvas, block, where, block.steps, size, probe)
 
     def finish(self, block: Block, stage: Stage) -> None:
         """Run a stage until nothing in it is open."""
