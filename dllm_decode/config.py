@@ -311,32 +311,39 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
     target: Any = data
     for depth, key in enumerate(parents):
         place = _place(target, key, path)
-        inner = _open(target[place]) if parents[0] in KINDS else target[place]
+        inner = target[place]
+        if last == "name" and depth + 1 == len(parents) and isinstance(inner, PartConfig):
+            inner = _renamed(inner, str(value), path)
+        elif parents[0] in KINDS:
+            inner = _opened(inner)
         if not isinstance(inner, dict | list):
             raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} is {inner!r} and has no fields.")
         target[place] = inner
         target = inner
-    kind = parents[0] if parents else ""
-    if kind in KINDS and len(parents) == (2 if kind in ("logits", "stop") else 1) and "name" in target:
-        known = _registered(kind, str(value if last == "name" else target["name"])).model_fields
-        if last not in known:
-            raise ConfigError(f"{path}: {unknown_name('field', last, known)}")
-        for gone in target.keys() - known.keys() if last == "name" else ():
-            del target[gone]
+    if parents and isinstance(target, dict) and "name" in target:
         target[last] = value
     else:
         target[_place(target, last, path)] = _as_list(value) if path in ("logits", "stop") else value
 
 
-def _open(value: Any) -> Any:
-    """Return a copy that can be written to: of a part its plain data, of a part's name a mapping."""
+def _opened(value: Any) -> Any:
+    """Return a copy that can be written to: of a part its fields, of a part's name a mapping."""
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return dict(value)
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, list | tuple) else value
+
+
+def _renamed(part: PartConfig, name: str, path: str) -> dict[str, Any]:
+    """Return those fields of a part that the part called `name` has as well."""
+    try:
+        known = _registered(part.kind, name).model_fields
+    except DecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return {field: value for field, value in part if field in known}
 
 
 def _place(target: Any, key: str, path: str) -> str | int:

@@ -97,7 +97,7 @@ class Registry:
         table = self.tables.get(kind, {})
         if name in table:
             return table[name]
-        failed = "".join(f" Note: {f.origin} failed to load: {f.reason}" for f in self.failures)
+        failed = "".join(f". Note: {f.origin} failed to load: {f.reason}" for f in self.failures)
         raise ConfigError(unknown_name(kind, name, table) + failed)
 
     def part(self, kind: str, name: str) -> type[PartConfig]:
