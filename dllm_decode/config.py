@@ -328,12 +328,10 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
 
 def _opened(value: Any) -> Any:
     """Return a copy that can be written to: of a part its fields, of a part's name a mapping."""
-    if isinstance(value, BaseModel):
+    if isinstance(value, BaseModel | Mapping):
         return dict(value)
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, Mapping):
-        return dict(value)
     return list(value) if isinstance(value, list | tuple) else value
 
 
