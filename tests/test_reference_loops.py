@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from reference_loops import LOOPS, even_counts, said_block_budgets, said_block_grids
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.reference_loops import LOOPS, even_counts, said_block_budgets, said_block_grids
 
 RECORDED = Path(__file__).resolve().parents[1].parent / "shared" / "conformance"
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded runs at {RECORDED}")
@@ -26,7 +27,7 @@ RENAMES = {
     "up_proj": "mlp.up_proj",
     "ff_out": "mlp.down_proj",
 }
-"""Names inside a block of a LLaDA checkpoint, with stock Llama's: a second, independent mapping beside the package's."""
+"""Names inside a block of a LLaDA checkpoint, with stock Llama's: a mapping of the tests' own beside the package's."""
 
 
 @cache
