@@ -1,0 +1,188 @@
+"""The vectorised arithmetic agrees with plain loops and with float64."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dllm_decode.numerics import Noise, best_open, even_quota, top_by_quota, vocabulary_statistics
+from dllm_decode.parts import SpecialTokens
+from tests.reference_loops import best, even_counts
+
+MASK, EOS, EOT = 11, 1, 2
+SPECIAL = SpecialTokens(mask=MASK, eos=EOS, eot=EOT)
+SCORES = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0])  # few values, so that ties are common
+
+
+def noise_of(rows: int, columns: int, *, seed: int = 0, counter: int = 0) -> Noise:
+    """Noise for rows 0.. and the last `columns` columns of a canvas."""
+    return Noise(seed, torch.arange(rows), torch.full((rows,), counter), torch.arange(-columns, 0))
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> tuple[Tensor, Tensor, list[int]]:
+    """(B, W) float32 scores, (B, W) bool open positions, a quota for each row."""
+    rows, width = draw(st.integers(1, 4)), draw(st.integers(1, 9))
+    score = [[draw(SCORES) for _ in range(width)] for _ in range(rows)]
+    open_ = [[draw(st.booleans()) for _ in range(width)] for _ in range(rows)]
+    quota = [draw(st.integers(0, width + 2)) for _ in range(rows)]
+    return torch.tensor(score), torch.tensor(open_), quota
+
+
+def chosen_by_a_loop(score: Tensor, open_: Tensor, quota: list[int]) -> list[list[bool]]:
+    """Choose row after row: the best open columns, of equal ones the smaller."""
+    chosen = []
+    for row_score, row_open, count in zip(score.tolist(), open_.tolist(), quota, strict=True):
+        columns = [column for column, is_open in enumerate(row_open) if is_open]
+        taken = best(row_score, columns, count)
+        chosen.append([column in taken for column in range(len(row_open))])
+    return chosen
+
+
+@given(positions=st.lists(st.integers(0, 40), min_size=1, max_size=4), steps=st.integers(1, 12))
+def test_even_quota_splits_as_the_formula_says(positions: list[int], steps: int) -> None:
+    for step in range(steps):
+        expected = [even_counts(count, steps)[step] for count in positions]
+        batched = even_quota(torch.tensor(positions), steps, step)
+        assert isinstance(batched, Tensor) and batched.tolist() == expected
+        assert [even_quota(count, steps, step) for count in positions] == expected
+
+
+def test_even_quota_without_steps_is_one_a_step() -> None:
+    assert even_quota(7, None, 3) == 1
+    batched = even_quota(torch.tensor([7, 2]), None, 3)
+    assert isinstance(batched, Tensor) and batched.tolist() == [1, 1]
+
+
+@given(selections())
+def test_top_by_quota_equals_a_loop_over_rows(case: tuple[Tensor, Tensor, list[int]]) -> None:
+    score, open_, quota = case
+    assert top_by_quota(score, open_, torch.tensor(quota)).tolist() == chosen_by_a_loop(score, open_, quota)
+    same = [quota[0]] * len(quota)
+    assert top_by_quota(score, open_, quota[0]).tolist() == chosen_by_a_loop(score, open_, same)
+
+
+@given(selections())
+def test_best_open_is_the_first_of_the_best_and_nothing_in_an_empty_row(
+    case: tuple[Tensor, Tensor, list[int]],
+) -> None:
+    score, open_, quota = case
+    assert best_open(score, open_).tolist() == chosen_by_a_loop(score, open_, [1] * len(quota))
+
+
+def statistics_in_float64(logits: Tensor) -> dict[str, Tensor]:
+    """Compute every statistic from (B, W, V) logits with the plain definitions in float64."""
+    logits = logits.double()
+    p = logits.softmax(-1)
+    allowed = p.clone()
+    allowed[..., MASK] = -1.0
+    token = allowed.argmax(-1)
+    without = logits.clone()
+    without[..., [EOS, EOT]] = -math.inf
+    top_two = allowed.sort(-1, descending=True).values
+    return {
+        "token": token,
+        "probability": p.gather(-1, token[..., None]).squeeze(-1),
+        "content_probability": without.softmax(-1).gather(-1, token[..., None]).squeeze(-1),
+        "top_probability": top_two[..., 0],
+        "second_probability": top_two[..., 1],
+        "entropy": -torch.xlogy(p, p).sum(-1),
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.1, 3.0, 40.0])
+def test_statistics_agree_with_float64(dtype: torch.dtype, scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (torch.randn(3, 7, 12, generator=generator, dtype=torch.float64) * scale).to(dtype)
+    logits[0, 0, EOS] = logits[0].max() + 1  # an EOS proposal, whose content probability is 0
+    logits[0, 1, MASK] = logits[0].max() + 1  # a model that favours the mask
+    expected = statistics_in_float64(logits)
+    found = vocabulary_statistics(logits.clone(), SPECIAL, {"content", "second", "entropy"})
+    if dtype != torch.bfloat16:  # bfloat16 logits tie often, and argmax may take either
+        assert torch.equal(found.token, expected["token"])
+    assert not (found.token == MASK).any()
+    for name in ("probability", "content_probability", "top_probability", "second_probability", "entropy"):
+        value = getattr(found, name)
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value.double(), expected[name], rtol=2e-5, atol=2e-6, msg=name)
+
+
+def test_only_what_is_needed_is_computed() -> None:
+    found = vocabulary_statistics(torch.zeros(1, 2, 12), SPECIAL)
+    assert found.content_probability is None and found.second_probability is None
+    assert found.top_probability is None and found.entropy is None
+
+
+def test_impossible_tokens_do_not_spoil_the_entropy() -> None:
+    logits = torch.full((1, 1, 12), -math.inf)
+    logits[..., 4:6] = 3.0
+    found = vocabulary_statistics(logits, SPECIAL, {"entropy", "second"})
+    assert found.entropy is not None and found.entropy.item() == pytest.approx(math.log(2))
+    assert found.token.item() == 4
+    assert found.probability.item() == pytest.approx(0.5)
+
+
+def test_probability_is_read_from_logits_without_noise() -> None:
+    logits = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1))
+    found = vocabulary_statistics(logits.clone(), SPECIAL, temperature=2.0, noise=noise_of(2, 5))
+    expected = logits.double().softmax(-1).gather(-1, found.token[..., None]).squeeze(-1)
+    torch.testing.assert_close(found.probability.double(), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_tokens_at_temperature_follow_the_tempered_softmax() -> None:
+    draws, temperature = 40_000, 0.7
+    row = torch.randn(12, generator=torch.Generator().manual_seed(2))
+    row[MASK] = -math.inf
+    found = vocabulary_statistics(
+        row.expand(1, draws, 12).clone(), SPECIAL, temperature=temperature, noise=noise_of(1, draws)
+    )
+    share = torch.bincount(found.token[0], minlength=12) / draws
+    expected = (row / temperature).softmax(-1)
+    spread = (expected * (1 - expected) / draws).sqrt()
+    assert ((share - expected).abs() <= 4.5 * spread + 1e-9).all()
+
+
+def test_uniform_noise_is_uniform_and_strictly_inside_the_unit_interval() -> None:
+    values = torch.cat([noise_of(100, 400, counter=step).uniform().flatten() for step in range(5)])
+    assert values.dtype == torch.float32 and values.min() > 0 and values.max() < 1
+    ordered = values.double().sort().values
+    grid = (torch.arange(len(ordered), dtype=torch.float64) + 0.5) / len(ordered)
+    assert (ordered - grid).abs().max() < 1.95 / math.sqrt(len(ordered))  # Kolmogorov-Smirnov, p = 0.001
+
+
+@pytest.mark.parametrize("other", ["row", "column", "step", "seed", "stream"])
+def test_noise_is_uncorrelated_across(other: str) -> None:
+    base = noise_of(200, 200)
+    here = base.uniform()
+    there = {
+        "row": Noise(0, torch.arange(1, 201), base.counter, base.columns).uniform(),
+        "column": Noise(0, base.row_ids, base.counter, base.columns - 1).uniform(),
+        "step": Noise(0, base.row_ids, base.counter + 1, base.columns).uniform(),
+        "seed": Noise(1, base.row_ids, base.counter, base.columns).uniform(),
+        "stream": base.uniform(stream=2),
+    }[other]
+    correlation = torch.corrcoef(torch.stack([here.flatten(), there.flatten()]))[0, 1]
+    if other == "row":  # shifted rows hold the same values one row up: compare position by position instead
+        assert torch.equal(here[1:], there[:-1])
+    if other == "column":
+        assert torch.equal(here[:, :-1], there[:, 1:])
+    assert correlation.abs() < 4.5 / 200
+
+
+@settings(max_examples=30)
+@given(
+    seed=st.integers(-(2**40), 2**70),
+    row_ids=st.lists(st.integers(0, 2**62), min_size=2, max_size=5, unique=True),
+    counter=st.integers(0, 1000),
+)
+def test_noise_of_a_row_does_not_depend_on_the_batch_or_the_window(seed: int, row_ids: list[int], counter: int) -> None:
+    columns = torch.arange(-8, 0)
+    ids = torch.tensor(row_ids)
+    together = Noise(seed, ids, torch.full((len(ids),), counter), columns)
+    alone = Noise(seed, ids[1:2], torch.tensor([counter]), columns[3:6])
+    assert torch.equal(together.uniform()[1:2, 3:6], alone.uniform())
+    assert torch.equal(together.gumbel(6)[1:2, 3:6], alone.gumbel(6))
