@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     SerializeAsAny,
     ValidationError,
-    field_validator,
 )
 
 from dllm_decode.errors import ConfigError, DecodeError, readable, unknown_name, yaml_problem
@@ -159,6 +158,11 @@ def part_of(kind: str) -> BeforeValidator:
     return BeforeValidator(resolve)
 
 
+def _as_list(value: Any) -> Any:
+    """Wrap one part given where several may stand."""
+    return [value] if isinstance(value, str | Mapping | PartConfig) else value
+
+
 class Strategy(_Frozen):
     """A decoding schedule: four parts, optional ones, and its budget. Round-trips through YAML and JSON unchanged."""
 
@@ -176,22 +180,17 @@ class Strategy(_Frozen):
     confidence: Annotated[SerializeAsAny[ConfidenceConfig], part_of("confidence")] = Field(
         description="How a proposed token is scored."
     )
-    logits: tuple[Annotated[SerializeAsAny[LogitsConfig], part_of("logits")], ...] = Field(
-        default=(), description="Changes to the logits, in order."
-    )
-    stop: tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...] = Field(
-        default=(), description="Rules that end a row early."
-    )
+    logits: Annotated[
+        tuple[Annotated[SerializeAsAny[LogitsConfig], part_of("logits")], ...], BeforeValidator(_as_list)
+    ] = Field(default=(), description="Changes to the logits, in order.")
+    stop: Annotated[
+        tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...], BeforeValidator(_as_list)
+    ] = Field(default=(), description="Rules that end a row early.")
     steps: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Denoising steps, in the method's own meaning; null is one token a step."
     )
     gen_length: int = Field(default=64, ge=1, description="Columns to generate, in tokens.")
     temperature: float = Field(default=0.0, ge=0, description="Gumbel temperature; 0 takes the argmax.")
-
-    @field_validator("logits", "stop", mode="before")
-    @classmethod
-    def _wrap_single(cls, value: Any) -> Any:
-        return _as_list(value)
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
@@ -292,11 +291,6 @@ def _registered(kind: str, name: str) -> type[PartConfig]:
     from dllm_decode.registry import load_registry
 
     return load_registry().part(kind, name)
-
-
-def _as_list(value: Any) -> Any:
-    """Wrap one part given where several may stand."""
-    return [value] if isinstance(value, str | Mapping | PartConfig) else value
 
 
 def _refuse_unknown_fields(data: Mapping[str, Any], cls: type[BaseModel]) -> None:
