@@ -107,7 +107,9 @@ def llama_fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
     heads = config["n_heads"]
     key_heads = 1 if config.get("multi_query_attention") else config.get("n_kv_heads") or heads
     if config["d_model"] % heads or heads % key_heads:
-        raise ModelError(f"{origin}: d_model {config['d_model']}, n_heads {heads}, n_kv_heads {key_heads} do not divide.")
+        raise ModelError(
+            f"{origin}: d_model {config['d_model']}, n_heads {heads} and n_kv_heads {key_heads} do not divide."
+        )
     return {
         "hidden_size": config["d_model"],
         "num_hidden_layers": config["n_layers"],

@@ -37,6 +37,7 @@ class BidirectionalLlama:
         self.vocab_size: int = model.lm_head.weight.shape[0]
         self.max_length = max_length
         self.device = device
+        self.dtype: torch.dtype = model.lm_head.weight.dtype
         self._body = model.model
         self._head = model.lm_head
         self._valid: Tensor | None = None
@@ -55,7 +56,7 @@ class BidirectionalLlama:
         return logits.to(inputs.tokens.device)
 
     def _see(self, valid: Tensor | None) -> None:
-        """Build the attention mask and the positions of a (B, L) bool `valid`; every step of a decode passes the same."""
+        """Build mask and positions of a (B, L) bool `valid`, once; every step of a decode passes the same tensor."""
         self._valid = valid
         self._mask = self._positions = None
         if valid is None:
@@ -106,7 +107,8 @@ def load_llama(
     # Rotary frequencies are in no checkpoint and were left on the meta device; they stay float32 in every dtype.
     rotary: Any = type(model.model.rotary_emb)
     model.model.rotary_emb = rotary(config=config).to(device_of("model.rotary_emb"))
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False)
+    model.train(False)
     if mapping is not None:
         dispatch(model, mapping)
         device = model.model.embed_tokens.weight.device

@@ -72,18 +72,24 @@ def find_folder(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if text in EMBEDDED:
         if not (EMBEDDED[text] / "config.json").is_file():
-            raise ModelError(f"the embedded model {text!r} is not in this installation; install dllm-decode again.")
+            raise ModelError(
+                f"the embedded model {text!r} is not in this installation; install dllm-decode again."
+            )
         return EMBEDDED[text]
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
     if path.exists():
-        raise ModelError(f"{text} is a file; give the checkpoint's folder, which holds config.json and the weights.")
+        raise ModelError(
+            f"{text} is a file; give the checkpoint's folder, which holds config.json and the weights."
+        )
     if isinstance(name_or_path, str) and _HUB_ID.fullmatch(text):
         return _fetch(text)
     if isinstance(name_or_path, Path) or re.search(r"[/\\]", text):
         raise ModelError(f"there is no checkpoint folder {text}.")
-    raise ModelError(unknown_name("model", text, EMBEDDED) + "; or a checkpoint folder, or a hub id (owner/name).")
+    raise ModelError(
+        unknown_name("model", text, EMBEDDED) + "; or a checkpoint folder, or a hub id (owner/name)."
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -112,8 +118,12 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Any:
         return registry.find("denoiser", found[0])
     model_type = config.get("model_type")
     if found:
-        raise ModelError(f"{folder}: model families {' and '.join(found)} both claim model_type {model_type!r}.")
-    failed = "".join(f" Note: {failure.origin} failed to load: {failure.reason}" for failure in registry.failures)
+        raise ModelError(
+            f"{folder}: model families {' and '.join(found)} both claim model_type {model_type!r}."
+        )
+    failed = "".join(
+        f" Note: {failure.origin} failed to load: {failure.reason}" for failure in registry.failures
+    )
     raise ModelError(
         f"{folder / 'config.json'}: no model family reads model_type {model_type!r}. Known: {', '.join(names)}. A "
         f"plugin may add one through the hook dllm_denoiser.{failed}"
@@ -128,6 +138,6 @@ def _fetch(hub_id: str) -> Path:
     except Exception as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise ModelError(
-            f"{hub_id} is no folder here and could not be fetched from the model hub ({type(error).__name__}: {reason}). "
-            "Check the name and the connection, or give a local checkpoint folder."
+            f"{hub_id} is no folder here and could not be fetched from the model hub: {type(error).__name__}: "
+            f"{reason}. Check the name and the connection, or give a local checkpoint folder."
         ) from None

@@ -21,13 +21,16 @@ class ModuleDenoiser:
     ) -> None:
         """Put the module into evaluation mode."""
         if not 0 <= special.mask < vocab_size:
-            raise ModelError(f"mask_token_id {special.mask} is no id of a vocabulary of {vocab_size} entries.")
+            raise ModelError(
+                f"mask_token_id {special.mask} is no id of a vocabulary of {vocab_size} entries."
+            )
         self.module = module.eval()
         self.special = special
         self.vocab_size = vocab_size
         self.max_length = max_length
         parameter = next(module.parameters(), None)
         self.device = torch.device("cpu") if parameter is None else parameter.device
+        self.dtype = torch.float32 if parameter is None else parameter.dtype
 
     @torch.inference_mode()
     def logits(self, inputs: ModelInputs) -> Tensor:
@@ -38,5 +41,7 @@ class ModuleDenoiser:
         expected = (*inputs.tokens.shape, self.vocab_size)
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             shown = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-            raise ModelError(f"{type(self.module).__name__} returned {shown} where logits {expected} were expected.")
+            raise ModelError(
+                f"{type(self.module).__name__} returned {shown} where logits {expected} were expected."
+            )
         return logits[:, inputs.window].clone()

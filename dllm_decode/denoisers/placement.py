@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,12 @@ from torch import nn
 
 from dllm_decode.errors import ModelError, unknown_name
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +76,38 @@ class Placement:
         if self.device_map is None:
             return None
         if importlib.util.find_spec("accelerate") is None:
-            raise ModelError("device_map= needs the package accelerate: pip install accelerate, or give device=.")
-        from accelerate import infer_auto_device_map
-        from accelerate.utils import get_balanced_memory
-
+            raise ModelError(
+                "device_map= needs the package accelerate: pip install accelerate, or give device=."
+            )
+        accelerate = importlib.import_module("accelerate")
         mapping: Any = self.device_map
         if isinstance(mapping, str) and mapping in ("auto", "balanced"):
             options: dict[str, Any] = {
                 "no_split_module_classes": list(getattr(model, "_no_split_modules", None) or ()),
                 "dtype": dtype,
             }
-            mapping = infer_auto_device_map(model, max_memory=get_balanced_memory(model, **options), **options)
+            memory = importlib.import_module("accelerate.utils").get_balanced_memory(model, **options)
+            mapping = accelerate.infer_auto_device_map(model, max_memory=memory, **options)
         elif isinstance(mapping, str):
             mapping = {"": mapping}
         if "disk" in mapping.values():
-            raise ModelError("the model does not fit on the devices of device_map=; weights on disk are not supported.")
+            raise ModelError(
+                "the model does not fit on the devices of device_map=; weights on disk are not supported."
+            )
         return {name: torch.device(place) for name, place in mapping.items()}
 
 
-def device_lookup(mapping: dict[str, torch.device] | None, device: torch.device) -> Callable[[str], torch.device]:
+def device_lookup(
+    mapping: dict[str, torch.device] | None, device: torch.device
+) -> Callable[[str], torch.device]:
     """Return a function from a parameter's name to its device; the longest matching module name decides."""
     if mapping is None:
         return lambda name: device
 
     def find(name: str) -> torch.device:
-        modules = [module for module in mapping if not module or name == module or name.startswith(module + ".")]
+        modules = [
+            module for module in mapping if not module or name == module or name.startswith(module + ".")
+        ]
         if not modules:
             raise ModelError(f"device_map= gives no device for {name}.")
         return mapping[max(modules, key=len)]
@@ -104,6 +117,4 @@ def device_lookup(mapping: dict[str, torch.device] | None, device: torch.device)
 
 def dispatch(model: nn.Module, mapping: dict[str, torch.device]) -> None:
     """Let accelerate move activations between the devices of a placed model."""
-    from accelerate import dispatch_model
-
-    dispatch_model(model, device_map=mapping, force_hooks=True)
+    importlib.import_module("accelerate").dispatch_model(model, device_map=mapping, force_hooks=True)

@@ -35,7 +35,9 @@ class LlamaFamily:
         from dllm_decode.denoisers.llama import llama_config, load_llama
 
         if config.get("is_causal"):
-            raise ModelError(f"{folder / 'config.json'} says is_causal: true; a causal model cannot fill masks.")
+            raise ModelError(
+                f"{folder / 'config.json'} says is_causal: true; a causal model cannot fill masks."
+            )
         left_out = ("architectures", "model_type", "quantization_config", "pad_token_id")
         if config.get("quantization_config"):
             raise ModelError(f"{folder}: quantised checkpoints are not supported.")

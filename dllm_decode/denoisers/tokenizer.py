@@ -93,7 +93,9 @@ def special_tokens(
     for name, value in (("mask", mask), ("eos", eos), ("eot", eot)):
         wrong_type = value is not None and (not isinstance(value, int) or isinstance(value, bool))
         if wrong_type or (value is not None and isinstance(size, int) and not 0 <= value < size):
-            raise ModelError(f"{origin}: {name}_token_id {value!r} is no id of the vocabulary of {size} entries.")
+            raise ModelError(
+                f"{origin}: {name}_token_id {value!r} is no id of the vocabulary of {size} entries."
+            )
     return SpecialTokens(mask=mask, eos=eos, eot=eot)
 
 

@@ -121,7 +121,9 @@ def _weight_map(index: Path) -> dict[str, str]:
         raise ModelError(f"{index} is no index of weights: expected JSON with a `weight_map`.") from None
 
 
-def _refuse_mismatch(origin: str, wanted: Mapping[str, tuple[int, ...]], entries: Mapping[str, Entry]) -> None:
+def _refuse_mismatch(
+    origin: str, wanted: Mapping[str, tuple[int, ...]], entries: Mapping[str, Entry]
+) -> None:
     faults = []
     missing = [key for key in wanted if key not in entries]
     extra = [key for key in entries if key not in wanted]

@@ -1,0 +1,246 @@
+"""`DiffusionLM`: a loaded model that generates and fills in text with any strategy, in batches.
+
+Knows the way from prompts to canvases and back to texts; the decoding itself is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from dllm_decode.batching import OnStep, Options, Table, decode_table, first_column
+from dllm_decode.config import Strategy
+from dllm_decode.denoisers.load import load_model
+from dllm_decode.denoisers.module import ModuleDenoiser
+from dllm_decode.denoisers.placement import Placement
+from dllm_decode.denoisers.probe import refuse_causal
+from dllm_decode.denoisers.tokenizer import Tokenizer
+from dllm_decode.errors import ConfigError
+from dllm_decode.generation import Generation, answer_texts, infilled_texts
+from dllm_decode.parts import Denoiser, SpecialTokens
+from dllm_decode.prompts import Rows, read_prompts
+
+StrategySource = str | Path | Mapping[str, Any] | Strategy
+
+
+class DiffusionLM:
+    """A masked diffusion language model with its tokenizer."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tokenizer: Tokenizer | None = None,
+        *,
+        name: str = "custom",
+        folder: Path | None = None,
+    ) -> None:
+        """Take a denoiser that is ready to use; see `from_pretrained` and `from_module`."""
+        self.denoiser = denoiser
+        self.tokenizer = tokenizer
+        self.name = name
+        self.folder = folder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        eot_token_id: int | None = None,
+        mask_token_id: int | None = None,
+    ) -> Self:
+        """Load an embedded model, a checkpoint folder or a model of the hub.
+
+        Args:
+            name_or_path: "tiny", a folder, or a hub id such as "GSAI-ML/LLaDA-8B-Instruct".
+            dtype: Of the weights; None or "auto" is the checkpoint's on CUDA and float32 on the CPU.
+            device: None is CUDA where there is one, else the CPU.
+            device_map: As in accelerate, which must be installed; instead of `device`.
+            eot_token_id: The end-of-turn token where neither tokenizer nor format tells.
+            mask_token_id: The mask token where neither config nor tokenizer tells.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be used; the message says what to do.
+        """
+        loaded = load_model(
+            name_or_path,
+            placement=Placement(dtype, device, device_map),
+            mask_token_id=mask_token_id,
+            eot_token_id=eot_token_id,
+        )
+        return cls(loaded.denoiser, loaded.tokenizer, name=str(name_or_path), folder=loaded.folder)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        vocab_size: int,
+        mask_token_id: int,
+        eos_token_id: int | None = None,
+        eot_token_id: int | None = None,
+        max_length: int | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> Self:
+        """Wrap your own module from (B, L) int64 tokens to (B, L, V) logits; see `ModuleDenoiser`.
+
+        Raises:
+            ModelError: The module is causal, or gives something else than logits.
+        """
+        special = SpecialTokens(mask_token_id, eos_token_id, eot_token_id)
+        denoiser = ModuleDenoiser(module, special, vocab_size, max_length)
+        refuse_causal(denoiser, denoiser.device, type(module).__name__)
+        return cls(denoiser, tokenizer, name=type(module).__name__)
+
+    @property
+    def special(self) -> SpecialTokens:
+        """Ids of mask, EOS and EOT."""
+        return self.denoiser.special
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model's inputs."""
+        return getattr(self.denoiser, "device", torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's weights; float32 where the denoiser does not say."""
+        return getattr(self.denoiser, "dtype", torch.float32)
+
+    @cached_property
+    def hidden_tokens(self) -> tuple[int, ...]:
+        """Ids that are never shown: EOS, EOT, mask and the tokenizer's other special tokens."""
+        named = getattr(self.tokenizer, "all_special_ids", ())
+        return tuple(dict.fromkeys((*self.special.ends, self.special.mask, *named)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name for exactly this model, for records: of the checkpoint's files, or of the object without any."""
+        from dllm_decode.outcomes import folder_fingerprint
+
+        return f"object-{id(self.denoiser):x}" if self.folder is None else folder_fingerprint(self.folder)
+
+    def generate(
+        self,
+        prompts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        gen_length: int | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        on_step: OnStep | None = None,
+        trace: bool = False,
+        **overrides: Any,
+    ) -> Generation:
+        """Append `gen_length` positions to every prompt and decode them.
+
+        Args:
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), lists of token
+                ids, or a (B, P) int64 tensor, padded on the left.
+            strategy: A recipe's name, a YAML file, a mapping or a `Strategy`.
+            gen_length: Tokens to generate; the strategy's if not given.
+            steps: Denoising steps; the strategy's if not given.
+            temperature: Gumbel temperature; the strategy's if not given.
+            seed: Seed of all randomness.
+            batch_size: Rows decoded together; 16 if not given. Results come in the order of the prompts.
+            row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
+            attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            on_step: Called after every commit; its columns are those of `Generation.canvas`.
+            trace: Whether to keep every commit in `Generation.trace`.
+            **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
+
+        Raises:
+            ConfigError: The strategy, the budget or a prompt is wrong; nothing has been decoded.
+            ContractError: A part of the strategy, or the model, broke its contract while decoding.
+        """
+        changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved = Strategy.load(strategy, **changes).check()
+        rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False)
+        self._check_context(rows, resolved.gen_length)
+        count, width = rows.tokens.shape
+        tail = rows.tokens.new_full((count, resolved.gen_length), self.special.mask)
+        tokens = torch.cat([rows.tokens, tail], dim=1)
+        valid = torch.cat([rows.valid, torch.ones_like(tail, dtype=torch.bool)], dim=1)
+        undecided = torch.zeros_like(valid)
+        undecided[:, width:] = True
+        table = Table(tokens, valid, undecided, prompt_length=width)
+        options = Options(seed, batch_size, row_ids, on_step, trace)
+        cost = decode_table(self.denoiser, self.device, table, resolved, options)
+        answers = tokens[:, width:]
+        texts = None if self.tokenizer is None else answer_texts(self.tokenizer, answers, self.special)
+        return Generation.of(answers, table, resolved, cost, texts)
+
+    def infill(
+        self,
+        texts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        on_step: OnStep | None = None,
+        trace: bool = False,
+        **overrides: Any,
+    ) -> Generation:
+        """Decode the masked positions of texts, wherever they stand; one `[MASK]` is one token.
+
+        Block policies and stages count columns from the first masked one of a batch. `Generation.tokens` and
+        `.canvas` are both the whole rows, (B, L). The arguments are those of `generate`.
+
+        Raises:
+            ConfigError: The strategy or a text is wrong, e.g. holds no mask; nothing has been decoded.
+            ContractError: A part of the strategy, or the model, broke its contract while decoding.
+        """
+        rows = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
+        self._check_context(rows, 0)
+        tokens = rows.tokens.clone()
+        undecided = (tokens == self.special.mask) & rows.valid
+        changes = _given(steps=steps, temperature=temperature) | overrides
+        changes["gen_length"] = tokens.shape[1] - first_column(undecided)
+        resolved = Strategy.load(strategy, **changes).check()
+        table = Table(tokens, rows.valid, undecided, prompt_length=None)
+        options = Options(seed, batch_size, row_ids, on_step, trace)
+        cost = decode_table(self.denoiser, self.device, table, resolved, options)
+        filled = None if self.tokenizer is None else infilled_texts(self.tokenizer, tokens, rows.valid)
+        return Generation.of(tokens, table, resolved, cost, filled)
+
+    def _check_context(self, rows: Rows, gen_length: int) -> None:
+        limit = self.denoiser.max_length
+        lengths = rows.valid.sum(1)  # (N,)
+        longest = int(lengths.argmax())
+        length = int(lengths[longest])
+        if limit is None or length + gen_length <= limit:
+            return
+        if gen_length > limit:
+            raise ConfigError(f"gen_length {gen_length} is over the model's context of {limit} tokens.")
+        more = f" and gen_length is {gen_length}: {length + gen_length} together" if gen_length else ""
+        raise ConfigError(
+            f"prompt {longest} has {length} tokens{more}, over the model's context of {limit} tokens. "
+            f"Shorten the prompt{' or lower gen_length' if gen_length else ''}."
+        )
+
+
+def generate(
+    model: str | Path | DiffusionLM, prompts: Any, strategy: StrategySource = "llada", **options: Any
+) -> Generation:
+    """Load a model, unless it is loaded, and generate; options are those of `DiffusionLM.generate`."""
+    lm = model if isinstance(model, DiffusionLM) else DiffusionLM.from_pretrained(model)
+    return lm.generate(prompts, strategy, **options)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
