@@ -72,7 +72,8 @@ def evaluate(
         seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
         data: A file of examples in a format the task reads.
         gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
-        cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all.
+        cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
+            that was not loaded from a folder are never kept.
         progress: Called after every batch.
 
     Raises:
@@ -191,7 +192,8 @@ def _store(
     data: Path | None,
     seed: int,
 ) -> OutcomeStore | None:
-    if cache is False:
+    if cache is False or lm.folder is None:
+        # A model made in this process has no name that another process could know it by.
         return None
     registry = load_registry()
     four = (strategy.block, strategy.layering, strategy.scheduler, strategy.confidence)

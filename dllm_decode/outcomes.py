@@ -47,8 +47,16 @@ class OutcomeStore:
     """
 
     def __init__(self, folder: Path, key: Mapping[str, Any]) -> None:
-        """Open the file that `key` names; `key` is everything that decides an outcome besides the example."""
+        """Open the file that `key` names; `key` is everything that decides an outcome besides the example.
+
+        Raises:
+            DataError: The folder cannot be made or read.
+        """
         canonical = json.dumps(key, sort_keys=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(folder, error) from None
         self.path = folder / f"{hashlib.sha256(canonical.encode()).hexdigest()[:20]}.jsonl"
         self._header = json.dumps({"key": dict(key)}, sort_keys=True)
         self._known = self._read()
@@ -70,7 +78,6 @@ class OutcomeStore:
         """
         lines = [json.dumps({"example": name, **asdict(outcome)}) for name, outcome in outcomes.items()]
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "ab+", buffering=0) as stream:
                 if stream.seek(0, os.SEEK_END) == 0:
                     lines.insert(0, self._header)
@@ -80,10 +87,7 @@ class OutcomeStore:
                         lines.insert(0, "")
                 stream.write(("\n".join(lines) + "\n").encode())
         except OSError as error:
-            raise DataError(
-                f"outcomes cannot be kept in {self.path.parent}: {error.strerror}; "
-                f"set {CACHE_VARIABLE} to a folder that can be written, or pass --no-cache"
-            ) from None
+            raise _unusable(self.path.parent, error) from None
         self._known.update(outcomes)
 
     def _read(self) -> dict[str, Outcome]:
@@ -92,7 +96,7 @@ class OutcomeStore:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise DataError(f"kept outcomes {self.path} cannot be read: {error.strerror}") from None
+            raise _unusable(self.path.parent, error) from None
         known = {}
         names = [field.name for field in fields(Outcome)]
         for line in text.splitlines():
@@ -143,3 +147,10 @@ def folder_fingerprint(folder: Path) -> str:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _unusable(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"outcomes cannot be kept in {folder}: {error.strerror}; "
+        f"set {CACHE_VARIABLE} to a folder that can be written, or pass --no-cache"
+    )
