@@ -39,7 +39,15 @@ class Contract:
     def check_stage(self, block: Block, stage: Stage) -> None:
         """Refuse a stage whose positions have the wrong shape or dtype."""
         width = block.window.stop - block.window.start
-        _expect("layering", self.parts["layering"], stage.where, (block.where.shape[0], width), torch.bool, stage, 0)
+        _expect(
+            "layering",
+            self.parts["layering"],
+            stage.where,
+            (block.where.shape[0], width),
+            torch.bool,
+            stage,
+            0,
+        )
 
     def check_step(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
         """Check shapes now; remember on the device whether values were at fault."""
@@ -78,8 +86,8 @@ class Contract:
         left = int(canvas.undecided.sum())
         if left:
             raise ContractError(
-                f"{_who('layering', self.parts['layering'])} and {_who('block', self.parts['block'])} ended with {left} "
-                "positions undecided; together their stages must cover every undecided position."
+                f"{_who('layering', self.parts['layering'])} and {_who('block', self.parts['block'])} "
+                f"ended with {left} positions undecided; together their stages must cover every undecided position."
             )
 
     def refuse_leftover(self, block: Block, stage: Stage, scheduler: Any, open_: Tensor) -> None:

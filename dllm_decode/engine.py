@@ -84,7 +84,9 @@ class _Run:
         self.scheduler = strategy.scheduler.build()
         self.confidence = strategy.confidence.build()
         self.stops = [stop.build() for stop in strategy.stop]
-        self.reader = _Reader(denoiser, canvas, [part.build() for part in strategy.logits], strategy.temperature)
+        self.reader = _Reader(
+            denoiser, canvas, [part.build() for part in strategy.logits], strategy.temperature
+        )
         self.needs = frozenset().union(
             *(part.needs for part in (self.layering, self.scheduler, self.confidence, *self.stops))
         )
@@ -184,7 +186,9 @@ class _Run:
         self.canvas.commit(whole, where, tokens)
         if self.on_step is not None:
             score = torch.ones(where.shape, device=where.device)
-            self.on_step(StepEvent(view.block.number, "stop", view.step, self.model_calls, whole, where, tokens, score))
+            self.on_step(
+                StepEvent(view.block.number, "stop", view.step, self.model_calls, whole, where, tokens, score)
+            )
 
 
 class _Reader:
@@ -193,7 +197,12 @@ class _Reader:
     def __init__(
         self, denoiser: Denoiser, canvas: Canvas, processors: list[LogitsProcessor], temperature: float
     ) -> None:
-        self.denoiser, self.canvas, self.processors, self.temperature = denoiser, canvas, processors, temperature
+        self.denoiser, self.canvas, self.processors, self.temperature = (
+            denoiser,
+            canvas,
+            processors,
+            temperature,
+        )
         self.valid = canvas.valid if canvas.padded else None
         self.given: Tensor | None = None
         if any(processor.unconditional for processor in processors):

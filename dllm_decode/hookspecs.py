@@ -1,4 +1,4 @@
-"""The hooks of `dllm_decode`: what a plugin may provide. Every hook returns classes or data; none is called in the loop.
+"""The hooks of `dllm_decode`: what a plugin may provide. None is called in the loop.
 
 A plugin is a module with functions marked `@hookimpl`. It is found through the entry-point group `dllm_decode`.
 Imports no torch.
@@ -71,7 +71,7 @@ def dllm_task() -> list[type[Task]]:  # type: ignore[empty-body]
 
 @hookspec
 def dllm_denoiser() -> list[type[Any]]:  # type: ignore[empty-body]
-    """Return model families: classes with `matches(folder_config) -> bool` and `load(folder, **options) -> Denoiser`."""
+    """Return model families: classes with `matches(config) -> bool` and `load(folder, ...) -> Denoiser`."""
 
 
 @hookspec

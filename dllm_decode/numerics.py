@@ -159,7 +159,8 @@ def top_by_quota(score: Tensor, open_: Tensor, quota: Tensor | int) -> Tensor:
             return best_open(score, open_)
         if quota >= open_.shape[1]:
             return open_
-    ranked = score.clamp_min(_SMALLEST).masked_fill(~open_, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    ranked = score.clamp_min(_SMALLEST).masked_fill(~open_, -torch.inf)
+    ranked = ranked.sort(dim=1, descending=True, stable=True).indices  # (B, W)
     if isinstance(quota, int):
         return torch.zeros_like(open_).scatter_(1, ranked[:, :quota], True) & open_
     taken = torch.arange(open_.shape[1], device=open_.device) < quota[:, None]

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from dllm_decode.state import Block, Canvas, Proposal, Stage, StageContext, StepView, VocabStats
+from dllm_decode.state import Block, Canvas, Proposal, Stage, StageContext, StepView
 
 
 @runtime_checkable

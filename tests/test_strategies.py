@@ -63,13 +63,17 @@ def test_steps_beyond_the_positions_are_not_paid_for() -> None:
 
 
 def test_blocks_are_finished_from_left_to_right_and_the_last_one_may_be_shorter() -> None:
-    strategy = Strategy.load("llada", gen_length=5, steps=3).override({"block": {"name": "fixed", "length": 2}})
+    strategy = Strategy.load("llada", gen_length=5, steps=3).override(
+        {"block": {"name": "fixed", "length": 2}}
+    )
     steps, _ = order_of(model_with([0.1, 0.2, 0.3, 0.4, 0.9]), strategy)
     assert steps == [[0, 1], [2, 3], [4]]
 
 
 def test_fewer_steps_than_blocks_is_refused_with_the_way_out() -> None:
-    strategy = Strategy.load("llada", gen_length=8, steps=3).override({"block": {"name": "fixed", "length": 2}})
+    strategy = Strategy.load("llada", gen_length=8, steps=3).override(
+        {"block": {"name": "fixed", "length": 2}}
+    )
     with pytest.raises(ConfigError, match="at least 4 steps"):
         strategy.check()
 
@@ -106,7 +110,14 @@ def test_the_judgement_uses_the_plain_probability_even_where_ends_are_ignored() 
 
 def test_chlg_takes_any_number_of_confidence_layers() -> None:
     strategy = Strategy.load("llada", gen_length=6).override(
-        {"layering": {"name": "chlg", "threshold": 0.9, "hard_steps": 1, "between": [{"threshold": 0.5, "steps": 2}]}}
+        {
+            "layering": {
+                "name": "chlg",
+                "threshold": 0.9,
+                "hard_steps": 1,
+                "between": [{"threshold": 0.5, "steps": 2}],
+            }
+        }
     )
     steps, calls = order_of(model_with([0.95, 0.6, 0.7, 0.1, 0.2, 0.8]), strategy)
     assert steps == [[0], [2, 5], [1], [3, 4]]
@@ -185,7 +196,9 @@ def test_guidance_moves_the_logits_away_from_the_unconditional_ones() -> None:
         return logits
 
     for weight, winner in ((0.25, 6), (1.0, 4)):  # token 4: u + (w + 1)(l - u) = 2.25, then 3.0, against 2.5
-        strategy = Strategy.load("llada", gen_length=2).override({"logits": [{"name": "guidance", "weight": weight}]})
+        strategy = Strategy.load("llada", gen_length=2).override(
+            {"logits": [{"name": "guidance", "weight": weight}]}
+        )
         canvas = canvas_of([PROMPT], 2)
         decoded = decode(FunctionModel(logits_of), canvas, strategy)
         assert canvas.tokens[0, -2:].tolist() == [winner] * 2

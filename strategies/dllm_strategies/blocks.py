@@ -32,7 +32,9 @@ class FixedBlocks(BlockConfig):
     """
 
     name: Literal["fixed"] = "fixed"
-    length: Annotated[int, Field(ge=1, description="Columns in a block, in tokens."), Tune(4, 128, log=True)] = 32
+    length: Annotated[
+        int, Field(ge=1, description="Columns in a block, in tokens."), Tune(4, 128, log=True)
+    ] = 32
 
     def plan(self, steps: int | None, gen_length: int) -> list[tuple[int, int | None]]:
         """Return (columns, steps) of each block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,15 +34,18 @@ class ConfidenceLayers(LayeringConfig):
     threshold: Annotated[
         float, Field(gt=0, le=1, description="Positions at or above it are easy."), Tune(0.3, 0.99)
     ] = 0.8
-    hard_steps: Annotated[int, Field(ge=1, description="Steps for the positions below."), Tune(1, 16, log=True)] = 3
+    hard_steps: Annotated[
+        int, Field(ge=1, description="Steps for the positions below."), Tune(1, 16, log=True)
+    ] = 3
     between: tuple[ConfidenceLayer, ...] = Field(
-        (), description="Further layers with falling thresholds, between the easy positions and the hard ones."
+        (),
+        description="Further layers with falling thresholds, between the easy positions and the hard ones.",
     )
 
     @model_validator(mode="after")
     def _thresholds_fall(self) -> ConfidenceLayers:
         thresholds = [self.threshold, *(layer.threshold for layer in self.between)]
-        if any(low >= high for high, low in zip(thresholds, thresholds[1:], strict=False)):
+        if any(low >= high for high, low in pairwise(thresholds)):
             raise ValueError(f"thresholds should fall from layer to layer, got {thresholds}")
         return self
 

@@ -28,8 +28,10 @@ class TopProbability(ConfidenceConfig):
     def propose(self, view: StepView) -> Proposal:
         """Return the model's tokens, (B, W), scored by their probability."""
         stats = view.stats
-        score = stats.probability if stats.content_probability is None or not self.ignore_ends else stats.content_probability
-        return Proposal(stats.token, score)
+        if self.ignore_ends:
+            assert stats.content_probability is not None, "declared in `needs`"
+            return Proposal(stats.token, stats.content_probability)
+        return Proposal(stats.token, stats.probability)
 
 
 class RandomConfidence(ConfidenceConfig):
@@ -40,3 +42,38 @@ class RandomConfidence(ConfidenceConfig):
     def propose(self, view: StepView) -> Proposal:
         """Return the model's tokens, (B, W), scored by noise that depends on the row alone."""
         return Proposal(view.stats.token, view.noise.uniform())
+
+
+class Margin(ConfidenceConfig):
+    """The gap between the two most probable tokens, p1 - p2."""
+
+    name: Literal["margin"] = "margin"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The two largest probabilities."""
+        return frozenset({"second"})
+
+    def propose(self, view: StepView) -> Proposal:
+        """Return the model's tokens, (B, W), scored by the gap."""
+        stats = view.stats
+        assert stats.top_probability is not None and stats.second_probability is not None, (
+            "declared in `needs`"
+        )
+        return Proposal(stats.token, stats.top_probability - stats.second_probability)
+
+
+class NegativeEntropy(ConfidenceConfig):
+    """Minus the entropy of the position's distribution, in nats: the most settled position first."""
+
+    name: Literal["entropy"] = "entropy"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The entropy."""
+        return frozenset({"entropy"})
+
+    def propose(self, view: StepView) -> Proposal:
+        """Return the model's tokens, (B, W), scored by minus the entropy."""
+        assert view.stats.entropy is not None, "declared in `needs`"
+        return Proposal(view.stats.token, -view.stats.entropy)

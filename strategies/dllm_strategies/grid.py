@@ -14,10 +14,11 @@ from dllm_decode.state import Stage, StageContext
 
 
 class Grid(LayeringConfig):
-    """K stages over a block: the positions divisible by 2^(K-1) first, then U_(K-1), ..., U_1, about half of them, last.
+    """K stages over a block: the positions divisible by 2^(K-1) first, then U_(K-1), ..., and U_1 last.
 
-    U_k holds the positions p, counted from the block's start, with p mod 2^k = 2^(k-1). The last stage gets
-    `rec_steps`; the others share the rest, the coarsest most. Source: SAID's released `generate_said`.
+    U_k, about half of what is left, holds the positions p, counted from the block's start, with
+    p mod 2^k = 2^(k-1). The last stage gets `rec_steps`; the others share the rest, the coarsest most.
+    Source: SAID's released `generate_said`.
     """
 
     name: Literal["grid"] = "grid"
@@ -103,7 +104,7 @@ class Grid(LayeringConfig):
 
 
 def released_budgets(steps: int, stages: int, rec_steps: int) -> list[int]:
-    """Return the steps of each stage, coarsest first, as the released code computes them; the sum may exceed `steps`."""
+    """Return the released code's steps of each stage, coarsest first; the sum may exceed `steps`."""
     if stages == 1:
         return [steps]
     rest = steps - rec_steps

@@ -14,11 +14,13 @@ from dllm_decode.parts import SpecialTokens
 
 
 class Guidance(LogitsConfig):
-    """Classifier-free guidance against a canvas whose given tokens are masked: u + (weight + 1)(l - u) (LLaDA, `cfg_scale`)."""
+    """Classifier-free guidance, u + (weight + 1)(l - u); u sees a canvas whose given tokens are masked (LLaDA)."""
 
     name: Literal["guidance"] = "guidance"
     unconditional: ClassVar[bool] = True
-    weight: Annotated[float, Field(ge=0, description="Guidance weight; 0 changes nothing."), Tune(0.0, 3.0)] = 1.0
+    weight: Annotated[
+        float, Field(ge=0, description="Guidance weight; 0 changes nothing."), Tune(0.0, 3.0)
+    ] = 1.0
 
     def process(self, logits: Tensor, unconditional: Tensor | None, special: SpecialTokens) -> Tensor:
         """Return (B, W, V) guided logits."""
@@ -27,7 +29,7 @@ class Guidance(LogitsConfig):
 
 
 class ForbidEos(LogitsConfig):
-    """The EOS logit becomes minus infinity, so that an answer fills its length (the released code's `logits_eos_inf`)."""
+    """The EOS logit becomes minus infinity, so that an answer fills its length (LLaDA's `logits_eos_inf`)."""
 
     name: Literal["forbid-eos"] = "forbid-eos"
 

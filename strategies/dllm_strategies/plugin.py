@@ -14,8 +14,10 @@ from dllm_decode.config import (
 )
 from dllm_decode.hookspecs import hookimpl
 from dllm_strategies.blocks import FixedBlocks, WholeRegion
+from dllm_strategies.bounds import EntropyBoundedScheduler, FactorScheduler
 from dllm_strategies.chlg import ConfidenceLayers
-from dllm_strategies.confidence import RandomConfidence, TopProbability
+from dllm_strategies.confidence import Margin, NegativeEntropy, RandomConfidence, TopProbability
+from dllm_strategies.counting import CosineScheduler, LinearDecayScheduler, TopKScheduler
 from dllm_strategies.grid import Grid
 from dllm_strategies.logits import ForbidEos, Guidance
 from dllm_strategies.scaffold import Scaffold
@@ -39,13 +41,21 @@ def dllm_layering() -> list[type[LayeringConfig]]:
 @hookimpl
 def dllm_scheduler() -> list[type[SchedulerConfig]]:
     """Return the schedulers."""
-    return [EvenScheduler, ThresholdScheduler]
+    return [
+        EvenScheduler,
+        CosineScheduler,
+        LinearDecayScheduler,
+        TopKScheduler,
+        ThresholdScheduler,
+        FactorScheduler,
+        EntropyBoundedScheduler,
+    ]
 
 
 @hookimpl
 def dllm_confidence() -> list[type[ConfidenceConfig]]:
     """Return the confidences."""
-    return [TopProbability, RandomConfidence]
+    return [TopProbability, Margin, NegativeEntropy, RandomConfidence]
 
 
 @hookimpl

@@ -39,7 +39,7 @@ class Scaffold(LayeringConfig):
         window = context.block.window
         first = window.start - (context.canvas.prompt_length if self.parity == "region" else 0)
         width = window.stop - window.start
-        even = (torch.arange(first, first + width, device=context.where.device) % 2 == 0)  # (W,)
+        even = torch.arange(first, first + width, device=context.where.device) % 2 == 0  # (W,)
         evens = sum(1 for column in range(first, first + width) if column % 2 == 0)
         full = context.size == width
         yield Stage("scaffold", context.where & even, context.steps, size=evens if full else None)

@@ -25,7 +25,7 @@ class EvenScheduler(SchedulerConfig):
 
 
 class ThresholdScheduler(SchedulerConfig):
-    """Commits every position whose score reaches the threshold, and always the best one (Fast-dLLM, arXiv 2505.22618)."""
+    """Commits every position whose score reaches the threshold, and always the best one (Fast-dLLM)."""
 
     name: Literal["threshold"] = "threshold"
     adaptive: ClassVar[bool] = True

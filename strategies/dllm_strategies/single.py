@@ -16,7 +16,8 @@ class SingleStage(LayeringConfig):
 
     name: Literal["single"] = "single"
     steps: Annotated[int, Field(ge=1), Tune(1, 16, log=True)] | None = Field(
-        None, description="A budget of its own, for use inside another layering; null takes what that one passes on."
+        None,
+        description="A budget of its own, for use inside another layering; null takes what that one passes on.",
     )
 
     def stages(self, context: StageContext) -> Iterator[Stage]:
