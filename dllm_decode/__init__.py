@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dllm_decode.config import Strategy
+    from dllm_decode.generation import Generation
     from dllm_decode.hookspecs import hookimpl
-    from dllm_decode.lm import DiffusionLM, Generation, generate
+    from dllm_decode.lm import DiffusionLM, generate
     from dllm_decode.registry import load_registry
 
 __version__ = "0.1.0"
@@ -18,7 +19,7 @@ __all__ = ["DiffusionLM", "Generation", "Strategy", "__version__", "generate", "
 
 _HOMES = {
     "DiffusionLM": "lm",
-    "Generation": "lm",
+    "Generation": "generation",
     "Strategy": "config",
     "generate": "lm",
     "hookimpl": "hookspecs",
