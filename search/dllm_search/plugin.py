@@ -1,0 +1,200 @@
+"""Adds `search run`, `search report` and `search export` to the command line.
+
+Knows options and messages; imports neither torch nor Optuna until a command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dllm_decode.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import optuna
+
+    from dllm_search.tuning import TuneResult
+
+Storage = Annotated[
+    str | None, typer.Option("--storage", help="A journal file or a database URL; OUT/study.journal if not given.")
+]
+Study = Annotated[str | None, typer.Option("--study", help="The study's name; TASK-MODEL if not given.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; dllm-search/TASK if not given.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
+
+
+@hookimpl
+def dllm_command(app: typer.Typer) -> None:
+    """Add the `search` commands."""
+    commands = typer.Typer(help="Search the schedule that keeps a task's accuracy in the fewest forward passes.")
+    commands.command("run")(run)
+    commands.command("report")(report)
+    commands.command("export")(export)
+    app.add_typer(commands, name="search", no_args_is_help=True)
+
+
+def run(
+    task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
+    trials: Annotated[int, typer.Option("--trials", "-n", help="Different strategies in all, earlier runs included.")] = 40,
+    model: Annotated[str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a hub name.")] = "tiny",
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", "-s", help="A recipe or YAML: tune that composition only. A YAML with `space:` limits."),
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option("--fix", metavar="PATH=VALUE", help="Leave a choice out, e.g. scheduler=threshold. Repeatable."),
+    ] = None,
+    objective: Annotated[str, typer.Option("--objective", help="pareto: accuracy up, forward passes down.")] = "pareto",
+    sampler: Annotated[str, typer.Option("--sampler", help="tpe or nsga2.")] = "tpe",
+    storage: Storage = None,
+    study: Study = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the search and of the decoding noise.")] = 0,
+    out: Out = None,
+    examples: Annotated[int, typer.Option("--examples", help="Of the tune split, for every trial.")] = 200,
+    verify_examples: Annotated[
+        int, typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen.")
+    ] = 500,
+    test_examples: Annotated[int, typer.Option("--test-examples", help="Of the test split, for the report.")] = 500,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Examples decoded together.")] = 64,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds after which no new trial is begun.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Search on the tune split, report on the test split; the same command continues an interrupted search."""
+    from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.config import parse_override
+    from dllm_decode.registry import load_registry
+
+    load_registry().task(task)
+    folder = Path("dllm-search") / task if out is None else out
+    with quiet_stdout(as_json):
+        from dllm_search.tuning import tune
+
+        try:
+            result = tune(
+                model,
+                task,
+                device=device,
+                dtype=dtype,
+                say=note,
+                trials=trials,
+                strategy=strategy,
+                fix=dict(parse_override(text) for text in fix or []),
+                objective=objective,
+                sampler=sampler,
+                storage=storage,
+                study=study,
+                seed=seed,
+                out=folder,
+                examples=examples,
+                verify_examples=verify_examples,
+                test_examples=test_examples,
+                batch_size=batch_size,
+                timeout=timeout,
+            )
+        except KeyboardInterrupt:
+            note("interrupted; nothing is lost, the same command goes on from here")
+            raise
+    _show(result, as_json)
+
+
+def report(
+    task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
+    storage: Storage = None,
+    study: Study = None,
+    out: Out = None,
+    verify_examples: Annotated[
+        int, typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen.")
+    ] = 500,
+    test_examples: Annotated[int, typer.Option("--test-examples", help="Of the test split.")] = 500,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Examples decoded together.")] = 64,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: Json = False,
+) -> None:
+    """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
+    from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.registry import load_registry
+
+    chosen_task = load_registry().task(task)
+    folder = Path("dllm-search") / task if out is None else out
+    with quiet_stdout(as_json):
+        from dllm_search.settings import Settings
+        from dllm_search.tuning import load, report_on
+
+        kept = _open(storage, study, folder)
+        begun = kept.user_attrs["setup"]
+        settings = Settings(
+            trials=max(1, len(kept.trials)),
+            seed=begun["seed"],
+            examples=begun["examples"],
+            verify_examples=verify_examples,
+            test_examples=test_examples,
+            batch_size=batch_size,
+            out=folder,
+        )
+        result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
+    _show(result, as_json)
+
+
+def export(
+    storage: Storage = None,
+    study: Study = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="A trial's number; the chosen strategy if not given.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A YAML file; stdout if not given.")] = None,
+) -> None:
+    """Write a strategy of a study as YAML that `--strategy FILE` accepts, with where it came from in comments."""
+    from dllm_decode.errors import ConfigError
+    from dllm_decode.files import write_atomically
+
+    if storage is None:
+        raise ConfigError("give --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal")
+    kept = _open(storage, study, Path())
+    if trial is None:
+        text = kept.user_attrs.get("chosen")
+        if text is None:
+            raise ConfigError(f"study {kept.study_name!r} has not chosen yet; finish `search run`, or give --trial")
+    else:
+        text = _trial(kept, trial)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(out, text)
+
+
+def _trial(study: optuna.Study, number: int) -> str:
+    from dllm_decode.errors import ConfigError
+
+    scored = {trial.number: trial.user_attrs for trial in study.trials if "strategy" in trial.user_attrs}
+    if number not in scored:
+        raise ConfigError(f"study {study.study_name!r} has no scored trial {number}; scored: {sorted(scored)}")
+    found = scored[number]
+    comment = (
+        f"# trial {number} of study {study.study_name}: accuracy {found['accuracy']:.3f}, "
+        f"{found['forward_passes']:.2f} forward passes on {found['examples']} tuning examples\n"
+    )
+    return comment + str(found["strategy"])
+
+
+def _open(storage: str | None, study: str | None, folder: Path) -> optuna.Study:
+    from dllm_search.study import open_study
+
+    return open_study(storage or folder / "study.journal", study)
+
+
+def _show(result: TuneResult, as_json: bool) -> None:
+    from dllm_decode.commands.output import note, print_json, results
+
+    if as_json:
+        print_json(result.report.to_dict())
+    else:
+        results().print(result.table)
+    if result.folder is not None:
+        note(f"written to {result.folder}: strategy.yaml, table.md, report.json, front.png")

@@ -1,0 +1,40 @@
+"""What the search keeps of an evaluation: outcomes per example, and the means it optimises.
+
+Knows no task and no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How a strategy did on the first n examples of a split, in the split's order."""
+
+    correct: tuple[bool, ...]
+    """(n,) whether each answer was correct."""
+    forwards: tuple[int, ...]
+    """(n,) forward passes of each example."""
+    tokens: tuple[int, ...]
+    """(n,) tokens of each answer up to EOS."""
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return len(self.correct)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct answers, 0 to 1."""
+        return sum(self.correct) / self.n
+
+    @property
+    def forward_passes(self) -> float:
+        """Mean forward passes an example."""
+        return sum(self.forwards) / self.n
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Tokens up to EOS over forward passes, both summed."""
+        return sum(self.tokens) / max(sum(self.forwards), 1)

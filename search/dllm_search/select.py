@@ -1,0 +1,120 @@
+"""Chooses a strategy from what was tried: the cheapest whose quality holds on more examples than the search saw.
+
+Knows scores, not tasks. The best of many tries on few examples looks better than it is, so the choice is made again, on
+more examples of the tuning split and in pairs with the baseline; the test split is never looked at here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from dllm_decode.config import Strategy
+from dllm_decode.statistics import PairedComparison, compare_paired
+from dllm_search.score import Score
+
+MARGIN = 0.01
+"""The loss of accuracy, as a fraction of 1, that counts as none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A strategy with its score on the tuning examples."""
+
+    strategy: Strategy
+    score: Score
+    label: str = ""
+    """What it is known as, if it is a recipe or a published budget."""
+
+    @property
+    def name(self) -> str:
+        """A name for tables: the label, or the digest."""
+        return self.label or self.strategy.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A candidate judged beside the baseline on the larger set."""
+
+    candidate: Candidate
+    score: Score
+    against: PairedComparison
+
+    @property
+    def holds(self) -> bool:
+        """Whether its quality counts as kept."""
+        return holds(self.against)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen, and everything that was looked at on the way."""
+
+    chosen: Candidate
+    baseline: Candidate
+    verified: tuple[Verified, ...]
+    """In the order in which they were judged, cheapest first."""
+
+
+def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return those that no other beats in both accuracy and forward passes, cheapest first."""
+    front: list[Candidate] = []
+    ordered = sorted(candidates, key=lambda c: (c.score.forward_passes, -c.score.accuracy, c.strategy.digest()))
+    for candidate in ordered:
+        if not front or candidate.score.accuracy > front[-1].score.accuracy:
+            front.append(candidate)
+    return front
+
+
+def best_reference(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the most accurate, the cheaper and then the first among equals."""
+    return min(candidates, key=lambda c: (-c.score.accuracy, c.score.forward_passes))
+
+
+def holds(comparison: PairedComparison) -> bool:
+    """Say whether quality counts as kept: at least as many right, or no loss above the margin in the 95 % interval."""
+    return comparison.difference >= 0 or comparison.interval[0] > -MARGIN
+
+
+def holds_on_few(score: Score, baseline: Score) -> bool:
+    """Say whether a strategy may hold the baseline's quality and costs less, judged by few examples.
+
+    A good strategy may look worse than it is, so one standard error of a paired difference, taken as if a tenth of
+    the examples differed, is forgiven.
+    """
+    slack = MARGIN + math.sqrt(0.1 / baseline.n)
+    return score.forward_passes < baseline.forward_passes and score.accuracy >= baseline.accuracy - slack
+
+
+def shortlist(candidates: Iterable[Candidate], baseline: Candidate, limit: int = 8) -> list[Candidate]:
+    """Return the cheapest candidates that may hold the baseline's quality, cheapest first."""
+    fit = [candidate for candidate in candidates if holds_on_few(candidate.score, baseline.score)]
+    return sorted(fit, key=lambda c: (c.score.forward_passes, -c.score.accuracy))[:limit]
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    baseline: Candidate,
+    score: Callable[[Strategy], Score],
+    on_verified: Callable[[Verified], None] | None = None,
+) -> Choice:
+    """Return the cheapest candidate that holds the baseline's quality on more examples, or the baseline.
+
+    Args:
+        candidates: Everything tried, with scores on the few examples of the search.
+        baseline: The quality to keep.
+        score: Scores a strategy on the larger set, of which the search's examples are the beginning.
+        on_verified: Told of every candidate that was judged.
+    """
+    reference = score(baseline.strategy)
+    verified = []
+    for candidate in shortlist(candidates, baseline):
+        found = score(candidate.strategy)
+        judged = Verified(candidate, found, compare_paired(reference.correct, found.correct))
+        verified.append(judged)
+        if on_verified is not None:
+            on_verified(judged)
+        if judged.holds:
+            return Choice(candidate, baseline, tuple(verified))
+    return Choice(baseline, baseline, tuple(verified))

@@ -1,0 +1,262 @@
+"""The study: where it is kept, how it is continued, and the loop that asks, decodes and tells.
+
+Knows Optuna; leaves what a strategy is to `space` and how it is scored to the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from dllm_decode.config import Strategy
+from dllm_decode.errors import ConfigError, DataError, DecodeError, unknown_name
+from dllm_search.score import Score
+from dllm_search.select import Candidate
+from dllm_search.space import Space
+
+IDLE_LIMIT = 50
+"""Trials in a row that cost nothing (repeats and refused combinations) after which the space counts as exhausted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of one trial."""
+
+    number: int
+    candidate: Candidate | None
+    """None if the combination was refused."""
+    repeat: bool = False
+    """Whether the same strategy had been scored by an earlier trial."""
+    reason: str = ""
+    """Why it was refused."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Optuna's own log and experimental notes, and leave its verbosity as it was."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def open_study(storage: str | Path | None, name: str | None, setup: Mapping[str, Any] | None = None) -> optuna.Study:
+    """Create a study or continue one.
+
+    Args:
+        storage: A file for the journal, a database URL, or None to keep it in memory.
+        name: The study's name; None is the only one that is there.
+        setup: What must not change while a study grows (task, model, examples, space); None opens what is there.
+
+    Raises:
+        ConfigError: No such study, or it was begun with another setup.
+        DataError: The storage cannot be opened.
+    """
+    with quiet():
+        kept = _storage(storage, create=setup is not None)
+        if setup is None:
+            names = optuna.get_all_study_names(kept)
+            if name is None and len(names) == 1:
+                name = names[0]
+            if name is None:
+                raise ConfigError(f"{storage} holds {len(names)} studies; give --study: {', '.join(names)}")
+            if name not in names:
+                raise ConfigError(f"{storage}: {unknown_name('study', name, names)}")
+            return optuna.load_study(study_name=name, storage=kept)
+        study = optuna.create_study(
+            study_name=name, storage=kept, directions=["maximize", "minimize"], load_if_exists=True
+        )
+        if "setup" not in study.user_attrs:
+            study.set_metric_names(["accuracy", "forward_passes"])
+            study.set_user_attr("setup", dict(setup))
+    begun = study.user_attrs["setup"]
+    changed = [key for key in setup if begun.get(key) != setup[key]]
+    if changed:
+        said = ", ".join(f"{key} {begun.get(key)!r}, now {setup[key]!r}" for key in changed)
+        raise ConfigError(f"study {name!r} in {storage} was begun with {said}; give another --study or --storage.")
+    return study
+
+
+def enqueue(study: optuna.Study, space: Space, strategies: Sequence[Strategy]) -> list[Strategy]:
+    """Make strategies the study's first trials; return those that the space cannot express."""
+    outside = []
+    with quiet():
+        known = [trial.user_attrs.get("label") for trial in study.get_trials(deepcopy=False)]
+        for strategy in strategies:
+            parameters = space.parameters(strategy)
+            if parameters is None:
+                outside.append(strategy)
+            elif strategy.name not in known:
+                study.enqueue_trial(parameters, user_attrs={"label": strategy.name})
+    return outside
+
+
+def retry_abandoned(study: optuna.Study) -> int:
+    """Fail the trials of processes of this machine that are gone, queue their parameters again, and count them."""
+    host, count = socket.gethostname(), 0
+    with quiet():
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            owner, _, process = trial.user_attrs.get("process", f"{host}:0").rpartition(":")
+            if owner == host and not _alive(int(process)):
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                _requeue(study, trial)
+                count += 1
+    return count
+
+
+def run(
+    study: optuna.Study,
+    space: Space,
+    score: Callable[[Strategy], Score],
+    *,
+    trials: int,
+    seed: int = 0,
+    sampler: str = "tpe",
+    timeout: float | None = None,
+    on_trial: Callable[[Tried], None] | None = None,
+) -> str:
+    """Try strategies until `trials` different ones have been scored; return why the search ended.
+
+    The sampler is seeded anew for every trial from `seed` and the number of finished trials, so an interrupted study
+    goes on as if it had never stopped.
+
+    Args:
+        study: Continued where it stands.
+        space: What may be composed.
+        score: Scores a strategy; raises `DecodeError` where a part breaks its contract.
+        trials: Different strategies in all, earlier runs included. Repeats and refused combinations are not counted.
+        seed: Of the sampler.
+        sampler: "tpe" or "nsga2".
+        timeout: Seconds after which no new trial is begun.
+        on_trial: Told of every trial.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    scored = {t.user_attrs["digest"]: t for t in complete(study)}
+    idle = 0
+    while len(scored) < trials:
+        if deadline is not None and time.monotonic() > deadline:
+            return f"the timeout of {timeout:g} s"
+        if idle >= IDLE_LIMIT:
+            return f"the space is exhausted: {IDLE_LIMIT} draws in a row brought nothing new"
+        tried = _one(study, space, score, scored, seed, sampler)
+        idle = idle + 1 if tried.repeat or tried.candidate is None else 0
+        if on_trial is not None:
+            on_trial(tried)
+    return f"all {trials} trials are done"
+
+
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the scored trials in order."""
+    trials: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return trials
+
+
+def _one(
+    study: optuna.Study,
+    space: Space,
+    score: Callable[[Strategy], Score],
+    scored: dict[str, FrozenTrial],
+    seed: int,
+    sampler: str,
+) -> Tried:
+    with quiet():
+        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        study.sampler = _sampler(sampler, seed * 1_000_003 + len(finished))
+        trial = study.ask()
+        trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
+        label = trial.user_attrs.get("label", "")
+        try:
+            strategy = space.suggest(trial)
+        except DecodeError as error:
+            return _refused(study, trial, str(error))
+    digest = strategy.digest()
+    repeat = digest in scored
+    try:
+        outcome = score(strategy)
+    except DecodeError as error:
+        return _refused(study, trial, str(error))
+    except BaseException:
+        with quiet():
+            study.tell(trial, state=TrialState.FAIL)
+            _requeue(study, study.trials[trial.number])
+        raise
+    with quiet():
+        attributes = {
+            "digest": digest,
+            "strategy": strategy.to_yaml(),
+            "accuracy": outcome.accuracy,
+            "forward_passes": outcome.forward_passes,
+            "tokens_per_forward": outcome.tokens_per_forward,
+            "examples": outcome.n,
+        }
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        scored[digest] = study.tell(trial, [outcome.accuracy, outcome.forward_passes])
+    return Tried(trial.number, Candidate(strategy, outcome, label), repeat)
+
+
+def _refused(study: optuna.Study, trial: optuna.Trial, reason: str) -> Tried:
+    with quiet():
+        trial.set_user_attr("reason", reason)
+        study.tell(trial, state=TrialState.PRUNED)
+    return Tried(trial.number, None, reason=reason)
+
+
+def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    label = trial.user_attrs.get("label")
+    study.enqueue_trial(trial.params, user_attrs={"label": label} if label else None)
+
+
+def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed % 2**32, population_size=16)
+    return optuna.samplers.TPESampler(
+        seed=seed % 2**32, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
+    )
+
+
+def _storage(storage: str | Path | None, create: bool) -> optuna.storages.BaseStorage:
+    if storage is None:
+        return optuna.storages.InMemoryStorage()
+    if "://" in str(storage):
+        try:
+            return optuna.storages.get_storage(str(storage))
+        except Exception as error:
+            raise DataError(f"storage {storage}: {' '.join(str(error).split())[:300]}") from None
+    path = Path(storage)
+    if not create and not path.exists():
+        raise DataError(f"there is no study file {path}; `search run` makes one")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        return optuna.storages.JournalStorage(backend)
+    except OSError as error:
+        raise DataError(f"study file {path} cannot be opened: {error.strerror}") from None
+    except Exception as error:
+        raise DataError(f"{path} is not a study file: {type(error).__name__}: {error}") from None
+
+
+def _alive(process: int) -> bool:
+    if process in (0, os.getpid()):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
