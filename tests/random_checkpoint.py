@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import dllm_decode
@@ -35,5 +36,8 @@ def write_checkpoint(folder: Path, **changes: Any) -> Path:
         "is_causal": False,
     }
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**(fields | changes))).save_pretrained(folder)
+    model = LlamaForCausalLM(LlamaConfig(**(fields | changes)))
+    model.config.save_pretrained(folder)
+    # Not save_pretrained: its progress bar would stand in the output that tests look at.
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     return folder
