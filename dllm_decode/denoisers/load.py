@@ -132,12 +132,19 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Any:
 
 def _fetch(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+    except LocalEntryNotFoundError:
+        reason = "the model hub cannot be reached and no earlier copy is here"
+    except GatedRepoError:
+        reason = "its owner asks for an agreement on the model hub first"
+    except RepositoryNotFoundError:
+        reason = "the model hub has no such model, or it is private"
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise ModelError(
-            f"{hub_id} is no folder here and could not be fetched from the model hub: {type(error).__name__}: "
-            f"{reason}. Check the name and the connection, or give a local checkpoint folder."
-        ) from None
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
+    raise ModelError(
+        f"{hub_id} is no folder here and could not be fetched: {reason}. Check the name and the connection, or give a "
+        "local checkpoint folder."
+    )
