@@ -84,9 +84,7 @@ def render(records: Mapping[str, Mapping[str, RunRecord]]) -> str:
     ]
     for task, by_strategy in records.items():
         length = next(iter(by_strategy.values())).strategy.gen_length
-        lines.append(
-            f"| {task} | {length} | " + " | ".join(_cell(by_strategy[name]) for name in strategies) + " |"
-        )
+        lines.append(f"| {task} | {length} | " + " | ".join(_cell(by_strategy[name]) for name in strategies) + " |")
     versions = ", ".join(f"{name} {version}" for name, version in one.versions.items())
     shown = strategies[1 if len(strategies) > 1 else 0]
     lines += [

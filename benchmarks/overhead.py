@@ -1,0 +1,194 @@
+"""What decoding costs beyond the model: `python -m benchmarks.overhead [--json FILE]`.
+
+Times `generate` against as many bare forwards of the same model as it made, and a plain loop against the same
+forwards, in turn and in one run. Knows nothing of quality; see benchmarks/README.md for how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+import dllm_decode
+from benchmarks import loops
+from dllm_decode import DiffusionLM
+from dllm_decode.errors import DecodeError
+
+PROMPT_LENGTH, GEN_LENGTH, BLOCK_LENGTH = 30, 64, 32
+SAID_STEPS, THRESHOLD, HARD_STEPS = 32, 0.8, 3
+FORWARDS = 12  # bare forwards timed before and after each decode
+TARGET = 1.10
+RESULTS = Path(__file__).parent / "results" / "overhead.json"
+TINY_SHAPE = {
+    "hidden_size": 160,
+    "intermediate_size": 448,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 5,
+}
+
+
+def load_model(name: str) -> DiffusionLM:
+    """Load the model in float32; `random` is one of tiny's shape with random weights."""
+    if name != "random":
+        return DiffusionLM.from_pretrained(name, dtype="float32")
+    from tests.random_checkpoint import write_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        return DiffusionLM.from_pretrained(write_checkpoint(Path(folder), **TINY_SHAPE), dtype="float32")
+
+
+def prompts_of(lm: DiffusionLM, rows: int) -> Tensor:
+    """Return (rows, PROMPT_LENGTH) int64 ordinary tokens, the same in every run."""
+    generator = torch.Generator().manual_seed(0)
+    ordinary = torch.tensor([token for token in range(lm.denoiser.vocab_size) if token not in lm.hidden_tokens])
+    return ordinary[torch.randint(len(ordinary), (rows, PROMPT_LENGTH), generator=generator)]
+
+
+def forward_of(lm: DiffusionLM) -> Callable[[Tensor], Tensor]:
+    """Return the bare forward: (B, L) int64 tokens in, (B, L, V) logits out, the head on the whole canvas."""
+    model: Any = lm.denoiser.model  # type: ignore[attr-defined]
+
+    def forward(tokens: Tensor) -> Tensor:
+        return model(input_ids=tokens, use_cache=False).logits  # type: ignore[no-any-return]
+
+    return forward
+
+
+def decoders(lm: DiffusionLM, name: str, prompt: Tensor) -> tuple[Callable[[], Any], Callable[[], Tensor]]:
+    """Return the engine's decode and the plain loop's of the same strategy."""
+    forward, mask_id = forward_of(lm), lm.special.mask
+    options: dict[str, Any] = {"gen_length": GEN_LENGTH, "batch_size": len(prompt)}
+    if name == "llada":
+        block = {"name": "fixed", "length": BLOCK_LENGTH}
+        engine = partial(lm.generate, prompt, "llada", block=block, **options)
+        plain = partial(loops.llada, forward, prompt, block_length=BLOCK_LENGTH, steps=GEN_LENGTH)
+    else:
+        detail = {"layering.detail.threshold": THRESHOLD, "layering.detail.hard_steps": HARD_STEPS}
+        engine = partial(lm.generate, prompt, "said", steps=SAID_STEPS, **detail, **options)
+        plain = partial(loops.said, forward, prompt, steps=SAID_STEPS, threshold=THRESHOLD, hard_steps=HARD_STEPS)
+    return engine, partial(plain, gen_length=GEN_LENGTH, mask_id=mask_id)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Return how long a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure(lm: DiffusionLM, name: str, rows: int, repeats: int) -> dict[str, Any]:
+    """Time one strategy at one batch size; every repeat times bare forwards, the engine and the plain loop in turn.
+
+    The bare forwards stand on both sides of what they are compared with, so that a drift of the machine's speed
+    meets both alike; a ratio is taken within a repeat and the median over the repeats is reported.
+    """
+    prompt = prompts_of(lm, rows)
+    engine, plain = decoders(lm, name, prompt)
+    forward = forward_of(lm)
+    out, expected = engine(), plain()
+    differing = int((out.canvas != expected).sum())
+    tokens = torch.cat([prompt, torch.full((rows, GEN_LENGTH), lm.special.mask)], dim=1)
+
+    def bare() -> None:
+        for _ in range(FORWARDS):
+            forward(tokens)
+
+    bare()
+    ratios: dict[str, list[float]] = {"engine": [], "plain_loop": []}
+    forward_seconds: list[float] = []
+    for _ in range(repeats):
+        for label, work in (("engine", engine), ("plain_loop", plain)):
+            before, own, after = seconds(bare), seconds(work), seconds(bare)
+            one = (before + after) / (2 * FORWARDS)
+            forward_seconds.append(one)
+            ratios[label].append(own / (out.model_calls * one))
+    result: dict[str, Any] = {
+        "strategy": name,
+        "batch": rows,
+        "model_calls": out.model_calls,
+        "forward_milliseconds": round(1000 * statistics.median(forward_seconds), 4),
+        "differing_tokens": differing,
+    }
+    for label, values in ratios.items():
+        result[label] = round(statistics.median(values), 4)
+        result[f"{label}_spread"] = [round(min(values), 4), round(max(values), 4)]
+    return result
+
+
+def report(lm: DiffusionLM, model: str, repeats: int, batches: tuple[int, ...]) -> dict[str, Any]:
+    """Measure everything and say on what."""
+    with torch.inference_mode():
+        results = [measure(lm, name, rows, repeats) for name in ("llada", "said") for rows in batches]
+    return {
+        "target": TARGET,
+        "results": results,
+        "model": model,
+        "dtype": "float32",
+        "prompt_length": PROMPT_LENGTH,
+        "gen_length": GEN_LENGTH,
+        "repeats": repeats,
+        "device": f"cpu ({platform.machine()}, {cpu_name()})",
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "dllm_decode": dllm_decode.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name as Linux gives it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark; return 0 if the engine meets its target and decodes what the plain loop decodes."""
+    parser = argparse.ArgumentParser(prog="benchmarks.overhead", description="The engine's cost beyond the model.")
+    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help=f"default: {RESULTS}")
+    parser.add_argument("--model", default="tiny", help="tiny, a folder, or random (tiny's shape)")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--threads", type=int, default=None, help="torch threads; torch's own choice if not given")
+    given = parser.parse_args(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    try:
+        lm = load_model(given.model)
+    except DecodeError as error:
+        parser.error(str(error))
+    summary = report(lm, given.model, given.repeats, tuple(given.batch))
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print(f"{'strategy':<10}{'batch':>6}{'calls':>7}{'forward ms':>12}{'engine':>9}{'plain loop':>12}{'differing':>11}")
+    for row in summary["results"]:
+        print(
+            f"{row['strategy']:<10}{row['batch']:>6}{row['model_calls']:>7}{row['forward_milliseconds']:>12.3f}"
+            f"{row['engine']:>9.3f}{row['plain_loop']:>12.3f}{row['differing_tokens']:>11}"
+        )
+    return 0 if all(row["engine"] <= TARGET and not row["differing_tokens"] for row in summary["results"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
