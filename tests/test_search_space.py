@@ -8,9 +8,6 @@ from typing import Annotated, Literal
 
 import optuna
 import pytest
-from dllm_search.baselines import baselines, reference_digests
-from dllm_search.space import Space
-from dllm_search.study import quiet
 from pydantic import Field
 from torch import Tensor
 
@@ -19,6 +16,9 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.hookspecs import hookimpl
 from dllm_decode.registry import Registry
 from dllm_decode.state import Proposal, StepView
+from dllm_search.baselines import baselines, reference_digests
+from dllm_search.space import Space
+from dllm_search.study import quiet
 
 LENGTHS = (16, 24, 96)
 
@@ -110,7 +110,9 @@ def test_recipes_and_published_budgets_are_baselines_at_any_length(gen_length: i
     found = baselines(gen_length)
     names = [strategy.name for strategy in found]
     assert len(set(names)) == len(names)
-    assert {"llada", "said", "said-block", "said-block-chlg", "fast-dllm"} <= {name.split()[0] for name in names}
+    assert {"llada", "said", "said-block", "said-block-chlg", "fast-dllm"} <= {
+        name.split()[0] for name in names
+    }
     assert found[0].digest() in reference_digests(gen_length)
     space = Space.everything(gen_length)
     inexpressible = [strategy.name.split()[0] for strategy in found if space.parameters(strategy) is None]

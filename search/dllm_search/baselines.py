@@ -72,13 +72,15 @@ def reference_digests(gen_length: int) -> set[str]:
 def equal_forwards(gen_length: int, forwards: float) -> list[Strategy]:
     """Return LLaDA's rule with as many steps as another strategy took forwards, for every block length.
 
-    The control tells what a schedule earns beyond taking fewer steps; the same with random order tells what order earns.
+    The control tells what a schedule earns beyond taking fewer steps; random order tells what the order earns.
     """
     steps = min(max(round(forwards), 1), gen_length)
     controls = [_adapt("llada", steps, {"block": "whole"}, gen_length)]
     for length in (2**e for e in range(2, gen_length.bit_length())):
         if length < gen_length:
-            controls.append(_adapt("llada", steps, {"block": {"name": "fixed", "length": length}}, gen_length))
+            controls.append(
+                _adapt("llada", steps, {"block": {"name": "fixed", "length": length}}, gen_length)
+            )
     return [control for control in controls if control is not None]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dllm_decode.hookspecs import hookimpl
+from dllm_search.demo import demo
 
 if TYPE_CHECKING:
     import optuna
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from dllm_search.tuning import TuneResult
 
 Storage = Annotated[
-    str | None, typer.Option("--storage", help="A journal file or a database URL; OUT/study.journal if not given.")
+    str | None,
+    typer.Option("--storage", help="A journal file or a database URL; OUT/study.journal if not given."),
 ]
 Study = Annotated[str | None, typer.Option("--study", help="The study's name; TASK-MODEL if not given.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; dllm-search/TASK if not given.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the results; dllm-search/TASK if not given.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
@@ -29,27 +33,42 @@ Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, f
 
 @hookimpl
 def dllm_command(app: typer.Typer) -> None:
-    """Add the `search` commands."""
-    commands = typer.Typer(help="Search the schedule that keeps a task's accuracy in the fewest forward passes.")
+    """Add the `search` commands and `demo`."""
+    commands = typer.Typer(
+        help="Search the schedule that keeps a task's accuracy in the fewest forward passes."
+    )
     commands.command("run")(run)
     commands.command("report")(report)
     commands.command("export")(export)
     app.add_typer(commands, name="search", no_args_is_help=True)
+    app.command("demo")(demo)
 
 
 def run(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
-    trials: Annotated[int, typer.Option("--trials", "-n", help="Different strategies in all, earlier runs included.")] = 40,
-    model: Annotated[str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a hub name.")] = "tiny",
+    trials: Annotated[
+        int, typer.Option("--trials", "-n", help="Different strategies in all, earlier runs included.")
+    ] = 40,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a hub name.")
+    ] = "tiny",
     strategy: Annotated[
         str | None,
-        typer.Option("--strategy", "-s", help="A recipe or YAML: tune that composition only. A YAML with `space:` limits."),
+        typer.Option(
+            "--strategy",
+            "-s",
+            help="A recipe or YAML: tune that composition only. A YAML with `space:` limits.",
+        ),
     ] = None,
     fix: Annotated[
         list[str] | None,
-        typer.Option("--fix", metavar="PATH=VALUE", help="Leave a choice out, e.g. scheduler=threshold. Repeatable."),
+        typer.Option(
+            "--fix", metavar="PATH=VALUE", help="Leave a choice out, e.g. scheduler=threshold. Repeatable."
+        ),
     ] = None,
-    objective: Annotated[str, typer.Option("--objective", help="pareto: accuracy up, forward passes down.")] = "pareto",
+    objective: Annotated[
+        str, typer.Option("--objective", help="pareto: accuracy up, forward passes down.")
+    ] = "pareto",
     sampler: Annotated[str, typer.Option("--sampler", help="tpe or nsga2.")] = "tpe",
     storage: Storage = None,
     study: Study = None,
@@ -57,11 +76,16 @@ def run(
     out: Out = None,
     examples: Annotated[int, typer.Option("--examples", help="Of the tune split, for every trial.")] = 200,
     verify_examples: Annotated[
-        int, typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen.")
+        int,
+        typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen."),
     ] = 500,
-    test_examples: Annotated[int, typer.Option("--test-examples", help="Of the test split, for the report.")] = 500,
+    test_examples: Annotated[
+        int, typer.Option("--test-examples", help="Of the test split, for the report.")
+    ] = 500,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Examples decoded together.")] = 64,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds after which no new trial is begun.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds after which no new trial is begun.")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -111,7 +135,8 @@ def report(
     study: Study = None,
     out: Out = None,
     verify_examples: Annotated[
-        int, typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen.")
+        int,
+        typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen."),
     ] = 500,
     test_examples: Annotated[int, typer.Option("--test-examples", help="Of the test split.")] = 500,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Examples decoded together.")] = 64,
@@ -147,7 +172,9 @@ def report(
 def export(
     storage: Storage = None,
     study: Study = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="A trial's number; the chosen strategy if not given.")] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="A trial's number; the chosen strategy if not given.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A YAML file; stdout if not given.")] = None,
 ) -> None:
     """Write a strategy of a study as YAML that `--strategy FILE` accepts, with where it came from in comments."""
@@ -155,12 +182,16 @@ def export(
     from dllm_decode.files import write_atomically
 
     if storage is None:
-        raise ConfigError("give --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal")
+        raise ConfigError(
+            "give --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal"
+        )
     kept = _open(storage, study, Path())
     if trial is None:
         text = kept.user_attrs.get("chosen")
         if text is None:
-            raise ConfigError(f"study {kept.study_name!r} has not chosen yet; finish `search run`, or give --trial")
+            raise ConfigError(
+                f"study {kept.study_name!r} has not chosen yet; finish `search run`, or give --trial"
+            )
     else:
         text = _trial(kept, trial)
     if out is None:
@@ -172,15 +203,17 @@ def export(
 def _trial(study: optuna.Study, number: int) -> str:
     from dllm_decode.errors import ConfigError
 
-    scored = {trial.number: trial.user_attrs for trial in study.trials if "strategy" in trial.user_attrs}
+    scored = {trial.number: trial for trial in study.trials if trial.values}
     if number not in scored:
-        raise ConfigError(f"study {study.study_name!r} has no scored trial {number}; scored: {sorted(scored)}")
-    found = scored[number]
+        raise ConfigError(
+            f"study {study.study_name!r} has no scored trial {number}; scored: {sorted(scored)}"
+        )
+    accuracy, forwards = scored[number].values
     comment = (
-        f"# trial {number} of study {study.study_name}: accuracy {found['accuracy']:.3f}, "
-        f"{found['forward_passes']:.2f} forward passes on {found['examples']} tuning examples\n"
+        f"# trial {number} of study {study.study_name}: accuracy {accuracy:.3f}, {forwards:.2f} forward passes "
+        f"on {study.user_attrs['setup']['examples']} tuning examples\n"
     )
-    return comment + str(found["strategy"])
+    return comment + str(scored[number].user_attrs["strategy"])
 
 
 def _open(storage: str | None, study: str | None, folder: Path) -> optuna.Study:

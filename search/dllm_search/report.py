@@ -20,7 +20,16 @@ from dllm_search.select import MARGIN, Candidate
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("strategy", "accuracy", "95 % interval", "forwards", "fewer", "tokens/forward", "difference", "McNemar p")
+COLUMNS = (
+    "strategy",
+    "accuracy",
+    "95 % interval",
+    "forwards",
+    "fewer",
+    "tokens/forward",
+    "difference",
+    "McNemar p",
+)
 THIN = 200
 """Examples below which accuracies are too rough to tell schedules apart."""
 
@@ -114,7 +123,9 @@ class Report:
         from rich.table import Table
 
         title = f"{self.task}, {self.rows[0].score.n} examples of the test split"
-        table = Table(title=title, caption="\n".join(self.evidence), title_justify="left", caption_justify="left")
+        table = Table(
+            title=title, caption="\n".join(self.evidence), title_justify="left", caption_justify="left"
+        )
         for number, column in enumerate(COLUMNS):
             table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number > 0)
         for row in self.rows:
@@ -153,7 +164,9 @@ class Report:
 
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "table.md", self.markdown())
-        write_atomically(folder / "report.json", json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n")
+        write_atomically(
+            folder / "report.json", json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+        )
         write_atomically(folder / "strategy.yaml", self.strategy_yaml())
         draw_front(self, folder / "front.png")
 
@@ -161,7 +174,9 @@ class Report:
 def compare(role: str, name: str, strategy: Strategy, score: Score, baseline: Score) -> Row:
     """Return a strategy's row beside the baseline's score on the same examples."""
     against = compare_paired(baseline.correct, score.correct)
-    return Row(role, name, strategy, score, against, baseline.forward_passes / max(score.forward_passes, 1e-9))
+    return Row(
+        role, name, strategy, score, against, baseline.forward_passes / max(score.forward_passes, 1e-9)
+    )
 
 
 def evidence(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -182,7 +197,9 @@ def evidence(rows: Sequence[Row]) -> tuple[str, ...]:
     elif high < 0:
         sentences.append("That is a real loss: what held on the tuning split did not hold here.")
     elif chosen.against.difference < -MARGIN:
-        sentences.append(f"The evidence is too thin to exclude a loss of {-low:.1f} points, and a loss is likelier.")
+        sentences.append(
+            f"The evidence is too thin to exclude a loss of {-low:.1f} points, and a loss is likelier."
+        )
     else:
         sentences.append(f"The evidence is too thin to exclude a loss of up to {-low:.1f} points.")
     if n < THIN:
@@ -191,7 +208,9 @@ def evidence(rows: Sequence[Row]) -> tuple[str, ...]:
     for row in controls:
         gap = compare_paired(row.score.correct, chosen.score.correct)
         if gap.difference <= 0:
-            sentences.append(f"{row.name} is as accurate: the schedule earns nothing beyond taking fewer steps.")
+            sentences.append(
+                f"{row.name} is as accurate: the schedule earns nothing beyond taking fewer steps."
+            )
     return tuple(sentences)
 
 

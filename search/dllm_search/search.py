@@ -132,9 +132,13 @@ class Search:
     def _rows(self, chosen: Candidate, baseline: Candidate) -> tuple[Row, ...]:
         self.say(f"measuring on {self.settings.test_examples} examples of the test split")
         reference = self._test(baseline.strategy)
-        rows = [compare("baseline", f"{baseline.name}, one token a step", baseline.strategy, reference, reference)]
+        rows = [
+            compare("baseline", f"{baseline.name}, one token a step", baseline.strategy, reference, reference)
+        ]
         if chosen is not baseline:
-            rows.append(compare("chosen", chosen.name, chosen.strategy, self._test(chosen.strategy), reference))
+            rows.append(
+                compare("chosen", chosen.name, chosen.strategy, self._test(chosen.strategy), reference)
+            )
         for name, strategy in self._controls(chosen, baseline):
             try:
                 rows.append(compare("control", name, strategy, self._test(strategy), reference))
@@ -195,4 +199,3 @@ class _Progress:
             f"trial {tried.number} [{len(self.scores)}/{self.trials}] {tried.candidate.name}: "
             f"{100 * score.accuracy:.1f} % at {score.forward_passes:.1f} forwards{again}{best}"
         )
-

@@ -60,7 +60,9 @@ class Choice:
 def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return those that no other beats in both accuracy and forward passes, cheapest first."""
     front: list[Candidate] = []
-    ordered = sorted(candidates, key=lambda c: (c.score.forward_passes, -c.score.accuracy, c.strategy.digest()))
+    ordered = sorted(
+        candidates, key=lambda c: (c.score.forward_passes, -c.score.accuracy, c.strategy.digest())
+    )
     for candidate in ordered:
         if not front or candidate.score.accuracy > front[-1].score.accuracy:
             front.append(candidate)

@@ -40,7 +40,9 @@ class Settings:
         """
         for name in ("trials", "examples", "verify_examples", "test_examples", "batch_size"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name.replace('_', '-')}: should be at least 1, got {getattr(self, name)}")
+                raise ConfigError(
+                    f"{name.replace('_', '-')}: should be at least 1, got {getattr(self, name)}"
+                )
         if self.timeout is not None and self.timeout <= 0:
             raise ConfigError(f"timeout: should be above 0 seconds, got {self.timeout}")
         if self.objective not in OBJECTIVES:

@@ -1,7 +1,7 @@
 """The tree of what may be composed: slots to fill, options to fill them with, parts with fields that vary.
 
-Built from the registry or around given parts, cut down by paths. Parts nest (a layering's own detail layering) one level
-deep. Knows no part by name; leaves drawing values and the step budget to `space`.
+Built from the registry or around given parts, cut down by paths. Parts nest (a layering's own detail layering) one
+level deep. Knows no part by name; leaves drawing values and the step budget to `space`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Slot:
                 replace(
                     option,
                     parts=tuple(
-                        _limited(part, path, tail, limit) if part.name == name else part for part in option.parts
+                        _limited(part, path, tail, limit) if part.name == name else part
+                        for part in option.parts
                     ),
                 )
                 for option in self.options

@@ -75,7 +75,9 @@ class Space:
                 raise ConfigError(f"{source} cannot be read: {' '.join(str(error).split())}") from None
         if isinstance(data, Mapping) and set(data) == {"space"}:
             if not isinstance(data["space"], Mapping):
-                raise ConfigError(f"{source}: space should be a mapping, e.g. space: {{scheduler: [even, threshold]}}")
+                raise ConfigError(
+                    f"{source}: space should be a mapping, e.g. space: {{scheduler: [even, threshold]}}"
+                )
             return cls.everything(gen_length).limited(data["space"])
         return cls.around(Strategy.load(source), gen_length)
 
@@ -151,7 +153,11 @@ class Space:
         def pick(choice: Range) -> Any:
             return choice.choices[0] if choice.single else draw(choice)
 
-        data: dict[str, Any] = {"name": "searched", "gen_length": self.gen_length, "temperature": self.temperature}
+        data: dict[str, Any] = {
+            "name": "searched",
+            "gen_length": self.gen_length,
+            "temperature": self.temperature,
+        }
         for kind, slot in self.slots.items():
             parts = slot.compose(pick)
             data[kind] = parts if kind in SEVERAL else parts[0]
@@ -164,7 +170,9 @@ def _affordable(strategy: Strategy, steps: int | None) -> Strategy:
     if steps is None:
         return strategy.check()
     blocks = len(strategy.block.plan(None, strategy.gen_length))
-    more = {n for n in (blocks, 2 * blocks, 4 * blocks, strategy.gen_length) if steps < n <= strategy.gen_length}
+    more = {
+        n for n in (blocks, 2 * blocks, 4 * blocks, strategy.gen_length) if steps < n <= strategy.gen_length
+    }
     for budget in (steps, *sorted(more)):
         try:
             return strategy.model_copy(update={"steps": budget}).check()

@@ -54,7 +54,9 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def open_study(storage: str | Path | None, name: str | None, setup: Mapping[str, Any] | None = None) -> optuna.Study:
+def open_study(
+    storage: str | Path | None, name: str | None, setup: Mapping[str, Any] | None = None
+) -> optuna.Study:
     """Create a study or continue one.
 
     Args:
@@ -87,7 +89,9 @@ def open_study(storage: str | Path | None, name: str | None, setup: Mapping[str,
     changed = [key for key in setup if begun.get(key) != setup[key]]
     if changed:
         said = ", ".join(f"{key} {begun.get(key)!r}, now {setup[key]!r}" for key in changed)
-        raise ConfigError(f"study {name!r} in {storage} was begun with {said}; give another --study or --storage.")
+        raise ConfigError(
+            f"study {name!r} in {storage} was begun with {said}; give another --study or --storage."
+        )
     return study
 
 
@@ -195,16 +199,9 @@ def _one(
             _requeue(study, study.trials[trial.number])
         raise
     with quiet():
-        attributes = {
-            "digest": digest,
-            "strategy": strategy.to_yaml(),
-            "accuracy": outcome.accuracy,
-            "forward_passes": outcome.forward_passes,
-            "tokens_per_forward": outcome.tokens_per_forward,
-            "examples": outcome.n,
-        }
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
+        trial.set_user_attr("digest", digest)
+        trial.set_user_attr("strategy", strategy.to_yaml())
+        trial.set_user_attr("tokens_per_forward", outcome.tokens_per_forward)
         scored[digest] = study.tell(trial, [outcome.accuracy, outcome.forward_passes])
     return Tried(trial.number, Candidate(strategy, outcome, label), repeat)
 

@@ -1,0 +1,115 @@
+"""`dllm-decode demo`: the main job in two minutes: decode, score, tune, on the model that comes with the package.
+
+Knows the order of the show; decoding is drawn by `dllm_decode.demo`, the search is `tune`. Imports no torch by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dllm_decode.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dllm_decode.lm import DiffusionLM
+    from dllm_decode.tasks.base import Task
+
+SHOWN = ("line", "square", "arithmetic")
+"""Tasks of which one prompt is decoded before your eyes."""
+STRATEGIES = ("llada", "said")
+
+
+def demo(
+    model: Annotated[str, typer.Option("--model", "-m", help="tiny, or a checkpoint.")] = "tiny",
+    task: Annotated[str, typer.Option("--task", "-t", help="The task to tune on.")] = "square",
+    example: Annotated[int, typer.Option("--example", min=0, help="Which test example is shown.")] = 0,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Strategies to try.")] = 16,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Tuning examples for each.")] = 64,
+    test_examples: Annotated[int, typer.Option("--test-examples", min=1, help="For the final table.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Of the search and of the decoding noise.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tuned strategy.")] = Path(
+        "dllm-decode-demo"
+    ),
+) -> None:
+    """Watch LLaDA's rule and SAID decode, then search a faster schedule for one task: about two minutes."""
+    from dllm_decode.commands.output import messages, results
+    from dllm_decode.registry import load_registry
+
+    registry = load_registry()
+    searched = registry.task(task)
+    console, started = results(), time.perf_counter()
+    with messages().status("loading the model"):
+        from dllm_search.tuning import load
+
+        lm = load(model, None, None)
+    dtype = str(lm.dtype).removeprefix("torch.")
+    console.print(f"[bold]{lm.name}[/], {dtype} on {lm.device}: a masked diffusion language model.")
+    console.print(
+        "It starts from a canvas of masks (·) and decides tokens in any order, many at once if asked to.\n"
+    )
+    for name in SHOWN:
+        _decode(console, lm, registry.task(name), example, seed)
+    console.print(f"[bold]Search[/] on {task}: fewest forward passes at the accuracy of LLaDA's rule\n")
+    (out / "study.journal").unlink(missing_ok=True)
+    _tune(console, lm, searched, trials, examples, test_examples, seed, out)
+    console.print(
+        f"\n{time.perf_counter() - started:.0f} s in all. Next: dllm-decode --help", highlight=False
+    )
+
+
+def _decode(console: Console, lm: DiffusionLM, task: Task, example: int, seed: int) -> None:
+    """Decode one prompt of a task with each strategy and show it."""
+    from rich.markup import escape
+
+    from dllm_decode.demo import film, play
+    from dllm_decode.evaluation import fit
+
+    chosen = task.examples("test")[example : example + 1]
+    if not chosen:
+        raise ConfigError(f"example: task {task.name!r} has no test example {example}")
+    console.print(f"[bold]{task.name}[/]: {escape(chosen[0].prompt)}", soft_wrap=True)
+    films = []
+    for name in STRATEGIES:
+        from dllm_decode.config import Strategy
+
+        strategy, _ = fit(Strategy.load(name), task.gen_length)
+        out = lm.generate([chosen[0].prompt], strategy=strategy, seed=seed, row_ids=[example], trace=True)
+        films.append(film(name, lm, out, task.score(chosen[0], out.texts[0])))
+    play(console, films)
+    console.print()
+
+
+def _tune(
+    console: Console,
+    lm: DiffusionLM,
+    task: Task,
+    trials: int,
+    examples: int,
+    test_examples: int,
+    seed: int,
+    out: Path,
+) -> None:
+    """Search a schedule, print the trade-off and say where the strategy lies."""
+    from dllm_decode.commands.output import note
+    from dllm_search import tune
+
+    result = tune(
+        lm,
+        task,
+        trials=trials,
+        examples=examples,
+        verify_examples=2 * examples,
+        test_examples=test_examples,
+        seed=seed,
+        out=out,
+        say=note,
+    )
+    console.print(result.table)
+    path = out / "strategy.yaml"
+    console.print(f"\nThe tuned strategy is in [bold]{path}[/]. Use it:", highlight=False)
+    console.print(f"  dllm-decode eval --task {task.name} --strategy {path}", highlight=False, soft_wrap=True)
