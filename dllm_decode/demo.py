@@ -16,7 +16,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dllm_decode.lm import DiffusionLM, Generation
+    from dllm_decode.generation import Generation
+    from dllm_decode.lm import DiffusionLM
 
 SECONDS_A_FORWARD = 0.08
 """How long a frame stands. A forward of a large model takes about this long; `tiny` would be over in a blink."""

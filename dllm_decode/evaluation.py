@@ -19,7 +19,8 @@ from dllm_decode.registry import load_registry
 from dllm_decode.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from dllm_decode.lm import DiffusionLM, Generation
+    from dllm_decode.generation import Generation
+    from dllm_decode.lm import DiffusionLM
     from dllm_decode.tasks.base import Example, Task
 
 Progress = Callable[[int, int, int], None]

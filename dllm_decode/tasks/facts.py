@@ -69,7 +69,8 @@ OPEN_BOOK = (
 
 
 def _closed_facts() -> list[tuple[tuple[str, ...], str, str]]:
-    facts = [(CAPITAL_CLOSED, country, city) for country, city in CAPITALS.items()]
+    facts: list[tuple[tuple[str, ...], str, str]] = []
+    facts += [(CAPITAL_CLOSED, country, city) for country, city in CAPITALS.items()]
     facts += [(COUNTRY_CLOSED, city, country) for country, city in CAPITALS.items()]
     facts += [(CONTINENT_CLOSED, country, place) for country, place in CONTINENT_OF.items()]
     facts += [(SYMBOL_CLOSED, element, symbol) for element, symbol in ELEMENTS.items()]

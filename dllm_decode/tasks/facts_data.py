@@ -36,7 +36,7 @@ for _place, _pairs in _COUNTRIES.items():
         CONTINENT_OF[_country] = _place
 
 ELEMENTS: dict[str, str] = dict(
-    pair.split(" ")  # type: ignore[misc]
+    pair.split(" ")
     for pair in (
         "hydrogen H, helium He, lithium Li, carbon C, nitrogen N, oxygen O, fluorine F, neon Ne, sodium Na, "
         "magnesium Mg, aluminium Al, silicon Si, phosphorus P, sulfur S, chlorine Cl, argon Ar, potassium K, "
@@ -46,7 +46,7 @@ ELEMENTS: dict[str, str] = dict(
 )
 
 BOOKS: dict[str, str] = dict(
-    pair.split(" by ")  # type: ignore[misc]
+    pair.split(" by ")
     for pair in (
         "Hamlet by Shakespeare, Ulysses by Joyce, Emma by Austen, Dracula by Stoker, Faust by Goethe, "
         "Frankenstein by Shelley, Germinal by Zola, Candide by Voltaire, Lolita by Nabokov, Carrie by King, "

@@ -59,7 +59,8 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
     header = reader.fieldnames or []
     missing = [column for column in columns if column not in header]
     if missing:
-        raise DataError(f"{path}, line 1: expected the columns {','.join(columns)}, got {','.join(header) or 'nothing'}")
+        given = ",".join(header) or "nothing"
+        raise DataError(f"{path}, line 1: expected the columns {','.join(columns)}, got {given}")
     found = False
     for row in reader:
         if any(row[column] is None for column in columns):

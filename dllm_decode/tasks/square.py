@@ -53,7 +53,9 @@ class SquareTask(Task):
             cells = [cell for cell in re.split(r"[\s,;|\[\]'\"]+", text) if cell]
             return set(cells) == set(meta["symbols"]) and is_latin(cells)
         digits = re.sub(r"[\s,;|]", "", text)
-        if len(digits) != 16 or any(given not in ("0", digit) for given, digit in zip(meta["puzzle"], digits, strict=True)):
+        if len(digits) != 16:
+            return False
+        if any(given not in ("0", digit) for given, digit in zip(meta["puzzle"], digits, strict=True)):
             return False
         return set(digits) == set("1234") and is_latin(digits) and has_distinct_boxes(digits)
 
