@@ -92,7 +92,9 @@ def random_order(gen_length: int, forwards: float) -> Strategy | None:
 
 def _candidates(gen_length: int) -> Iterator[Strategy]:
     published = {recipe for recipe, _, _ in PUBLISHED}
-    others = [(name, None, {}) for name in registry.load_registry().names("recipe") if name not in published]
+    others: list[tuple[str, None, Mapping[str, Any]]] = [
+        (name, None, {}) for name in registry.load_registry().names("recipe") if name not in published
+    ]
     for recipe, share, changes in (*PUBLISHED, *others):
         steps = None if share is None else max(2, round(gen_length * share))
         strategy = _adapt(recipe, steps, changes, gen_length)

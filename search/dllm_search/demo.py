@@ -15,9 +15,11 @@ from dllm_decode.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from dllm_decode.lm import DiffusionLM
     from dllm_decode.tasks.base import Task
+    from dllm_search.report import Report
 
 SHOWN = ("line", "square", "arithmetic")
 """Tasks of which one prompt is decoded before your eyes."""
@@ -66,6 +68,7 @@ def _decode(console: Console, lm: DiffusionLM, task: Task, example: int, seed: i
     """Decode one prompt of a task with each strategy and show it."""
     from rich.markup import escape
 
+    from dllm_decode.config import Strategy
     from dllm_decode.demo import film, play
     from dllm_decode.evaluation import fit
 
@@ -75,8 +78,6 @@ def _decode(console: Console, lm: DiffusionLM, task: Task, example: int, seed: i
     console.print(f"[bold]{task.name}[/]: {escape(chosen[0].prompt)}", soft_wrap=True)
     films = []
     for name in STRATEGIES:
-        from dllm_decode.config import Strategy
-
         strategy, _ = fit(Strategy.load(name), task.gen_length)
         out = lm.generate([chosen[0].prompt], strategy=strategy, seed=seed, row_ids=[example], trace=True)
         films.append(film(name, lm, out, task.score(chosen[0], out.texts[0])))
@@ -109,7 +110,24 @@ def _tune(
         out=out,
         say=note,
     )
-    console.print(result.table)
+    console.print(_trade_off(result.report))
+    for sentence in result.report.evidence:
+        console.print(sentence, highlight=False, soft_wrap=True)
     path = out / "strategy.yaml"
     console.print(f"\nThe tuned strategy is in [bold]{path}[/]. Use it:", highlight=False)
     console.print(f"  dllm-decode eval --task {task.name} --strategy {path}", highlight=False, soft_wrap=True)
+
+
+def _trade_off(report: Report) -> Table:
+    """Return the rows of a report in the columns that fit a narrow terminal."""
+    from rich.table import Table
+
+    table = Table(title=f"{report.task}: {report.rows[0].score.n} test examples", title_justify="left")
+    shown = {"strategy": 0, "accuracy": 1, "forwards": 3, "fewer": 4, "difference (95 %)": 6}
+    for name, column in shown.items():
+        table.add_column(name, justify="left" if column == 0 else "right")
+    for row in report.rows:
+        cells = row.cells()
+        style = "bold green" if row.role == "chosen" else None
+        table.add_row(*(cells[column] for column in shown.values()), style=style)
+    return table

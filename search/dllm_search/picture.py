@@ -6,10 +6,11 @@ Knows matplotlib, with no display; nothing of how the points came about.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dllm_search.report import Report
+    from dllm_search.select import Candidate
 
 TRIED, FRONT, NAMED, CHOSEN = "#b8bec6", "#2f6fb0", "#7a4fa3", "#c8442e"
 
@@ -24,13 +25,12 @@ def draw_front(report: Report, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
 
-    def place(points: list[tuple[float, float]], **style: object) -> None:
+    def place(points: list[tuple[float, float]], **style: Any) -> None:
         if points:
             axes.scatter(*zip(*points, strict=True), **style)
 
-    def at(candidate: object) -> tuple[float, float]:
-        score = candidate.score  # type: ignore[attr-defined]
-        return score.forward_passes, 100 * score.accuracy
+    def at(candidate: Candidate) -> tuple[float, float]:
+        return candidate.score.forward_passes, 100 * candidate.score.accuracy
 
     named = [candidate for candidate in report.tried if candidate.label]
     place([at(c) for c in report.tried if not c.label], color=TRIED, s=22, label="tried")

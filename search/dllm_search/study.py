@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.config import Strategy
@@ -239,7 +240,7 @@ def _storage(storage: str | Path | None, create: bool) -> optuna.storages.BaseSt
         raise DataError(f"there is no study file {path}; `search run` makes one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        backend = JournalFileBackend(str(path))
         return optuna.storages.JournalStorage(backend)
     except OSError as error:
         raise DataError(f"study file {path} cannot be opened: {error.strerror}") from None
