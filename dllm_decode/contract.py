@@ -49,14 +49,17 @@ class Contract:
             0,
         )
 
-    def check_step(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
-        """Check shapes now; remember on the device whether values were at fault."""
-        shape = tuple(view.open.shape)
-        stage, step = view.stage, view.step
-        _expect("confidence", self.parts["confidence"], proposal.tokens, shape, torch.int64, stage, step)
-        _expect("confidence", self.parts["confidence"], proposal.score, shape, torch.float32, stage, step)
-        _expect("scheduler", scheduler, chosen, shape, torch.bool, stage, step)
-        open_ = view.open
+    def check_proposal(self, view: StepView, proposal: Proposal) -> None:
+        """Check the shapes of a proposal, before a scheduler sees it."""
+        shape, part = tuple(view.open.shape), self.parts["confidence"]
+        tokens, score = getattr(proposal, "tokens", proposal), getattr(proposal, "score", proposal)
+        _expect("confidence", part, tokens, shape, torch.int64, view.stage, view.step)
+        _expect("confidence", part, score, shape, torch.float32, view.stage, view.step)
+
+    def check_selection(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
+        """Check the selection's shape now; remember on the device whether values were at fault."""
+        stage, step, open_ = view.stage, view.step, view.open
+        _expect("scheduler", scheduler, chosen, tuple(open_.shape), torch.bool, stage, step)
         faults = (
             view.stats.probability.isnan() & open_,
             proposal.score.isnan() & open_,

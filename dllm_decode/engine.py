@@ -129,8 +129,9 @@ class _Run:
                 self.canvas, block, stage, step, open_, stage_open, self.row_ids, noise, stats, last
             )
             last = self.confidence.propose(view)
+            self.contract.check_proposal(view, last)
             chosen = scheduler.select(view, last)
-            self.contract.check_step(view, last, chosen, scheduler)
+            self.contract.check_selection(view, last, chosen, scheduler)
             self.commit(view, last, chosen)
             open_ = self.canvas.undecided[:, window] & where
             if asks and not bool(open_.any()):
