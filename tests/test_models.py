@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from dllm_decode.denoisers.load import load_model
+from dllm_decode.denoisers.load import EMBEDDED, load_model
 from dllm_decode.denoisers.placement import Placement
 from dllm_decode.denoisers.probe import is_bidirectional
 from dllm_decode.errors import ModelError
+from dllm_decode.hookspecs import hookimpl
 from dllm_decode.parts import Denoiser, ModelInputs, SpecialTokens
+from dllm_decode.registry import Registry
 
 
 def load(folder: Path, dtype: str | None = None, **options: Any) -> Denoiser:
@@ -231,6 +234,54 @@ def test_the_mask_comes_from_the_argument_then_config_then_tokenizer(tmp_path: P
     del config["mask_token_id"]
     other = write_checkpoint(tmp_path / "other", config, random_tensors(config))
     assert load(write_tokenizer(other)).special.mask == 256
+
+
+def test_a_plugin_s_model_family_loads_what_no_other_family_reads(
+    tmp_path: Path, isolated_registry: Callable[..., Registry]
+) -> None:
+    class Flat:
+        vocab_size, max_length = 264, None
+
+        def __init__(self, special: SpecialTokens) -> None:
+            self.special = special
+
+        def logits(self, inputs: ModelInputs) -> Tensor:
+            return torch.zeros(*inputs.tokens[:, inputs.window].shape, self.vocab_size)
+
+    class FlatFamily:
+        name = "flat"
+
+        @staticmethod
+        def matches(config: Mapping[str, Any]) -> bool:
+            return config.get("model_type") == "flat"
+
+        @staticmethod
+        def load(
+            folder: Path, config: Mapping[str, Any], *, special: SpecialTokens, placement: Placement
+        ) -> Denoiser:
+            return Flat(special)
+
+    class Plugin:
+        @hookimpl
+        def dllm_denoiser(self) -> list[type[Any]]:
+            return [FlatFamily]
+
+    folder = write_small_model(tmp_path, model_type="flat")
+    isolated_registry()
+    with pytest.raises(ModelError, match="'flat'.*Known: llada, llama"):
+        load(folder)
+    isolated_registry({"flat": Plugin()})
+    assert load(folder).special == SpecialTokens(mask=256, eos=257, eot=258)
+
+
+@pytest.mark.skipif(
+    not (EMBEDDED["tiny"] / "config.json").is_file(), reason="no embedded model in this checkout"
+)
+def test_the_embedded_model_loads_with_its_tokenizer() -> None:
+    model = load_model("tiny", placement=Placement(device="cpu"))
+    assert model.tokenizer is not None
+    assert model.tokenizer.mask_token_id == model.denoiser.special.mask
+    assert len(model.denoiser.special.ends) == 2
 
 
 @pytest.mark.skipif(
