@@ -165,7 +165,7 @@ def test_an_override_that_cannot_be_read_is_refused(text: str) -> None:
 def test_an_unknown_part_is_answered_with_a_suggestion_and_the_list() -> None:
     message = refusal({**PLAIN, "scheduler": "treshold"})
     assert message.startswith(
-        "strategy: scheduler: unknown scheduler 'treshold'. Did you mean 'threshold'? Known: even"
+        "strategy: scheduler: unknown scheduler 'treshold'. Did you mean 'threshold'? Known: "
     )
     assert "layering.name: unknown layering 'sinlge'" in refusal(PLAIN, layering__name="sinlge")
 

@@ -123,9 +123,9 @@ def test_a_plugin_that_exits_on_import_is_reported(install: Callable[..., None])
 def test_a_missing_name_tells_of_the_plugins_that_failed(install: Callable[..., None]) -> None:
     install("a-broken", "import no_such_module")
     with pytest.raises(
-        ConfigError, match="unknown scheduler 'cosine'.*a-broken 2.1 failed to load.*no_such_module"
+        ConfigError, match="unknown scheduler 'absent'.*a-broken 2.1 failed to load.*no_such_module"
     ):
-        build_registry().part("scheduler", "cosine")
+        build_registry().part("scheduler", "absent")
 
 
 def test_an_unknown_name_is_answered_with_a_suggestion_and_the_known_ones() -> None:
