@@ -6,6 +6,7 @@ a quintic Newton-Schulz iteration).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,27 +33,30 @@ class MuonAdam:
         self.steps = 0
 
     @torch.no_grad()
-    def step(self, scale: float) -> None:
-        """Applies the gradients at `scale` times the learning rates and clears them."""
+    def step(self, scale: float, gradients: dict[str, Tensor], own: Callable[[Tensor], Tensor]) -> None:
+        """Applies gradients at `scale` times the learning rates.
+
+        Args:
+            scale: The schedule's factor.
+            gradients: By parameter name, already cut to the share that `own` cuts.
+            own: Cuts a tensor to the share that this process updates.
+        """
         self.steps += 1
-        for name, value in self.matrices.items():
-            assert value.grad is not None
-            momentum = self.state[f"{name}/momentum"]
-            momentum.lerp_(value.grad, 0.05)
-            update = orthogonalise(torch.lerp(value.grad, momentum, 0.95))
+        for name, parameter in self.matrices.items():
+            value, gradient, momentum = own(parameter.data), gradients[name], own(self.state[f"{name}/momentum"])
+            momentum.lerp_(gradient, 0.05)
+            update = orthogonalise(torch.lerp(gradient, momentum, 0.95))
             rate = self.matrix_rate * scale
             value.mul_(1 - rate * self.decay)
             value.add_(update, alpha=-rate * max(1.0, value.shape[-2] / value.shape[-1]) ** 0.5)
-            value.grad = None
-        for name, value in self.vectors.items():
-            assert value.grad is not None
-            first, second = self.state[f"{name}/first"], self.state[f"{name}/second"]
-            first.lerp_(value.grad, 0.1)
-            second.lerp_(value.grad.square(), 0.02)
+        for name, parameter in self.vectors.items():
+            value, gradient = own(parameter.data), gradients[name]
+            first, second = own(self.state[f"{name}/first"]), own(self.state[f"{name}/second"])
+            first.lerp_(gradient, 0.1)
+            second.lerp_(gradient.square(), 0.02)
             corrected = first / (1 - 0.9**self.steps)
             spread = (second / (1 - 0.98**self.steps)).sqrt_().add_(1e-8)
             value.addcdiv_(corrected, spread, value=-self.vector_rate * scale)
-            value.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what `load_state_dict` restores."""
