@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from itertools import islice
+from collections.abc import Callable
+from itertools import islice, pairwise
 
 import pytest
 
@@ -25,6 +26,12 @@ FIRST_PROMPT = {
     "countdown": "Reach 31 from 99, 73, 5.",
     "code": "convert: a function that multiplies two numbers and adds 17.",
 }
+SPOILERS: tuple[Callable[[str], str], ...] = (
+    lambda text: "",
+    lambda text: text[: len(text) // 2],
+    lambda text: text + "7",
+    lambda text: "?" + text,
+)
 every_task = pytest.mark.parametrize("task_type", TASKS, ids=lambda task_type: task_type.name)
 
 
@@ -39,10 +46,10 @@ def test_every_reference_is_accepted(task_type: type[Task]) -> None:
 def test_corrupted_references_are_refused(task_type: type[Task]) -> None:
     task = task_type()
     examples = task.examples("test", 100)
-    for spoil in (lambda text: "", lambda text: text[: len(text) // 2], lambda text: text + "7", lambda text: "?" + text):
+    for spoil in SPOILERS:
         outcomes = task.score_many([(example, spoil(example.reference)) for example in examples])
         wrong = [example for example, right in zip(examples, outcomes, strict=True) if right]
-        # A prefix of a number or a program may by chance be right; an answer in the middle of noise may be read.
+        # Half a program may by chance be right; arithmetic reads what follows its marker, whatever came before.
         assert len(wrong) <= (100 if task.name == "arithmetic" and spoil("1") == "?1" else 2)
 
 
@@ -50,7 +57,7 @@ def test_corrupted_references_are_refused(task_type: type[Task]) -> None:
 def test_another_examples_answer_is_refused(task_type: type[Task]) -> None:
     task = task_type()
     examples = task.examples("test", 101)
-    swapped = [(example, other.reference) for example, other in zip(examples, examples[1:], strict=False)]
+    swapped = [(example, other.reference) for example, other in pairwise(examples)]
     assert sum(task.score_many(swapped)) <= 10
 
 
@@ -106,7 +113,9 @@ def _line(operation: str, place: int = 0) -> Example:
         ("replace_random", 0, "Dee, Bob, Cy", "Ann, Bob, Cy"),
     ],
 )
-def test_the_line_accepts_every_right_line_and_no_other(operation: str, place: int, right: str, wrong: str) -> None:
+def test_the_line_accepts_every_right_line_and_no_other(
+    operation: str, place: int, right: str, wrong: str
+) -> None:
     assert LineTask().score(_line(operation, place), right)
     assert not LineTask().score(_line(operation, place), wrong)
 
@@ -134,7 +143,9 @@ def test_any_solution_of_a_sudoku_counts_but_none_that_changes_a_given() -> None
 
 def test_an_open_question_accepts_every_true_pair_and_refuses_mixed_ones() -> None:
     task = FactsTask()
-    opens = [example for example in task.examples("test") if "Africa" in example.prompt and "pairs" in example.meta]
+    opens = [
+        example for example in task.examples("test") if "Africa" in example.prompt and "pairs" in example.meta
+    ]
     example = next(example for example in opens if len(example.meta["pairs"]) == 1)
     for country, city in example.meta["pairs"][0]:
         assert task.score(example, f" {country}, {city}")

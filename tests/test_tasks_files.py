@@ -23,7 +23,9 @@ def _file(folder: Path, name: str, text: str) -> Path:
 
 
 def test_countdown_reads_numbers_and_target_and_finds_a_reference_itself(tmp_path: Path) -> None:
-    path = _file(tmp_path, "cd.jsonl", '{"input": "30,100,93", "output": "23"}\n\n{"input": "6,7,2", "output": "84"}\n')
+    path = _file(
+        tmp_path, "cd.jsonl", '{"input": "30,100,93", "output": "23"}\n\n{"input": "6,7,2", "output": "84"}\n'
+    )
     examples = CountdownTask().load(path)
     assert [example.id for example in examples] == ["cd.jsonl:1", "cd.jsonl:3"]
     assert examples[0].prompt == "Numbers: 30, 100, 93. Target: 23."
@@ -39,7 +41,9 @@ def test_square_reads_sudokus_from_csv_with_leading_zeros_kept(tmp_path: Path) -
 
 
 def test_square_reads_latin_squares_from_jsonl(tmp_path: Path) -> None:
-    lines = '{"input": {"context": "A, B, C, D"}, "answer": null}\n{"input": {"context": ["1", "2", "3", "4"]}}\n'
+    lines = (
+        '{"input": {"context": "A, B, C, D"}, "answer": null}\n{"input": {"context": ["1", "2", "3", "4"]}}\n'
+    )
     first, second = SquareTask().load(_file(tmp_path, "latin.jsonl", lines))
     assert first.meta["symbols"] == ["A", "B", "C", "D"]
     assert SquareTask().score(second, "1 2 3 4 2 1 4 3 3 4 1 2 4 3 2 1")
@@ -72,7 +76,12 @@ def test_line_reads_the_operation_from_the_file_name_or_the_line(tmp_path: Path)
         (SquareTask(), "a.jsonl", '{"input": {"context": "A, B"}}\n', "line 1: input.context must hold four"),
         (LineTask(), "copy.jsonl", '{"input": {}}\n', "line 1: expected"),
         (LineTask(), "data.jsonl", '{"input": {"context": ["A"]}}\n', "line 1: which operation"),
-        (LineTask(), "remove_index.jsonl", '{"input": {"context": ["A"], "index": 4}}\n', "input.index must be"),
+        (
+            LineTask(),
+            "remove_index.jsonl",
+            '{"input": {"context": ["A"], "index": 4}}\n',
+            "input.index must be",
+        ),
         (LineTask(), "insert_random.jsonl", '{"input": {"context": ["A"]}}\n', "needs input.word"),
     ],
 )

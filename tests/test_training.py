@@ -80,7 +80,9 @@ def test_a_resumed_run_ends_in_the_same_weights(run: Path, whole: Trainer) -> No
         assert torch.equal(value, resumed.average.state_dict()[name]), name
 
 
-def test_an_export_holds_the_averaged_weights_in_bfloat16_under_lladas_names(run: Path, whole: Trainer) -> None:
+def test_an_export_holds_the_averaged_weights_in_bfloat16_under_lladas_names(
+    run: Path, whole: Trainer
+) -> None:
     folder = run / "export"
     export(whole.average, folder, mask=whole.mask, end=whole.end)
     tensors = load_file(folder / "model.safetensors")

@@ -23,7 +23,9 @@ class ArithmeticTask(Task):
     """Works out one to three additions or subtractions of numbers up to 99; a third are word problems."""
 
     name: ClassVar[str] = "arithmetic"
-    description: ClassVar[str] = "One to three additions or subtractions with worked steps; answer after ####."
+    description: ClassVar[str] = (
+        "One to three additions or subtractions with worked steps; answer after ####."
+    )
     gen_length: ClassVar[int] = 40
 
     def sample(self, rng: random.Random) -> Example:

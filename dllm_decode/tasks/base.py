@@ -77,7 +77,9 @@ class Task(ABC):
         Raises:
             DataError: The task has no file format, or the file breaks it.
         """
-        raise DataError(f"{path}: task {self.name!r} reads no data files; leave --data out to use its own examples")
+        raise DataError(
+            f"{path}: task {self.name!r} reads no data files; leave --data out to use its own examples"
+        )
 
 
 @cache

@@ -28,7 +28,9 @@ class CountdownTask(Task):
     """Chains three numbers up to 100 into a target; generated targets need only ``+`` and ``-``."""
 
     name: ClassVar[str] = "countdown"
-    description: ClassVar[str] = "Reach a target from three numbers by a chain of equations, each number used once."
+    description: ClassVar[str] = (
+        "Reach a target from three numbers by a chain of equations, each number used once."
+    )
     gen_length: ClassVar[int] = 24
 
     def sample(self, rng: random.Random) -> Example:
@@ -56,7 +58,9 @@ class CountdownTask(Task):
                 expected = '{"input": "30,100,93", "output": "23"}'
                 raise DataError(f"{path}, line {number}: expected {expected}, got {record}") from error
             if not 2 <= len(numbers) <= 6 or min(numbers) < 0:
-                raise DataError(f"{path}, line {number}: expected two to six whole numbers, got {record['input']!r}")
+                raise DataError(
+                    f"{path}, line {number}: expected two to six whole numbers, got {record['input']!r}"
+                )
             reference = find_chain(numbers, target)
             if reference is None:
                 raise DataError(f"{path}, line {number}: no chain of + - * / reaches {target} from {numbers}")

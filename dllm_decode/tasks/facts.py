@@ -39,7 +39,11 @@ SYMBOL_CLOSED = (
     "The symbol of {a}?",
     "Tell me the chemical symbol of {a}.",
 )
-ELEMENT_CLOSED = ("Which element has the symbol {a}?", "Element with the symbol {a}?", "Name the element {a}.")
+ELEMENT_CLOSED = (
+    "Which element has the symbol {a}?",
+    "Element with the symbol {a}?",
+    "Name the element {a}.",
+)
 AUTHOR_CLOSED = ("Who wrote {a}?", "Author of {a}?", "Name the author of {a}.", "The author of {a}?")
 PAIR_CLOSED = (
     "Name the capitals of {a} and {b}.",

@@ -25,14 +25,32 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "copy": ("Copy the line: {line}.", "Repeat: {line}.", "The line is {line}. Write it again."),
-    "reverse": ("Reverse the line: {line}.", "The line is {line}. Turn it around.", "Write backwards: {line}."),
-    "sort": ("Sort the line: {line}.", "The line is {line}. Order it by name.", "Put in alphabetical order: {line}."),
-    "shuffle": ("Shuffle the line: {line}.", "The line is {line}. Put it in a random order.", "Mix up: {line}."),
-    "insert_index": ("Line: {line}. Insert {word} in {ordinal} place.", "{line}. {word} joins in {ordinal} place."),
+    "reverse": (
+        "Reverse the line: {line}.",
+        "The line is {line}. Turn it around.",
+        "Write backwards: {line}.",
+    ),
+    "sort": (
+        "Sort the line: {line}.",
+        "The line is {line}. Order it by name.",
+        "Put in alphabetical order: {line}.",
+    ),
+    "shuffle": (
+        "Shuffle the line: {line}.",
+        "The line is {line}. Put it in a random order.",
+        "Mix up: {line}.",
+    ),
+    "insert_index": (
+        "Line: {line}. Insert {word} in {ordinal} place.",
+        "{line}. {word} joins in {ordinal} place.",
+    ),
     "insert_random": ("Line: {line}. Insert {word} anywhere.", "{line}. {word} joins at a random place."),
     "remove_index": ("Line: {line}. Remove the {ordinal}.", "{line}. The {ordinal} leaves."),
     "remove_random": ("Line: {line}. Remove anyone.", "{line}. A random one leaves."),
-    "replace_index": ("Line: {line}. Replace the {ordinal} with {word}.", "{line}. {word} takes the {ordinal} place."),
+    "replace_index": (
+        "Line: {line}. Replace the {ordinal} with {word}.",
+        "{line}. {word} takes the {ordinal} place.",
+    ),
     "replace_random": ("Line: {line}. Replace anyone with {word}.", "{line}. {word} takes a random place."),
 }
 _WEIGHTS = {"shuffle": 4, "insert_random": 2, "remove_random": 2, "replace_random": 2}
@@ -49,7 +67,9 @@ class LineTask(Task):
         operation = rng.choices(list(PHRASINGS), [_WEIGHTS.get(name, 1) for name in PHRASINGS])[0]
         *names, word = rng.sample(NAMES, rng.randint(3, 6) + 1)
         place = rng.randrange(len(names) + (operation == "insert_index"))
-        prompt = rng.choice(PHRASINGS[operation]).format(line=", ".join(names), word=word, ordinal=ORDINALS[place])
+        prompt = rng.choice(PHRASINGS[operation]).format(
+            line=", ".join(names), word=word, ordinal=ORDINALS[place]
+        )
         answer = _one_answer(operation, names, word, place, rng)
         meta = {"operation": operation, "names": names, "word": word, "place": place}
         return Example("", prompt, " " + ", ".join(answer), meta)
@@ -92,7 +112,9 @@ def _exactly(kind: str) -> Callable[[list[str], list[str], str, int], bool]:
 
 def _at_any_place(kind: str) -> Callable[[list[str], list[str], str, int], bool]:
     def judge(answer: list[str], names: list[str], word: str, place: int) -> bool:
-        return any(answer == _FIXED[kind](names, word, where) for where in range(len(names) + (kind == "insert")))
+        return any(
+            answer == _FIXED[kind](names, word, where) for where in range(len(names) + (kind == "insert"))
+        )
 
     return judge
 

@@ -23,7 +23,11 @@ LATIN_PHRASINGS = (
     "Fill a 4x4 grid with {symbols}, each once in every row and column.",
     "Latin square: {symbols}.",
 )
-SUDOKU_PHRASINGS = ("Complete the sudoku {puzzle}.", "Sudoku: {puzzle}.", "Fill in the blanks of the sudoku {puzzle}.")
+SUDOKU_PHRASINGS = (
+    "Complete the sudoku {puzzle}.",
+    "Sudoku: {puzzle}.",
+    "Fill in the blanks of the sudoku {puzzle}.",
+)
 _Grid = tuple[tuple[int, ...], ...]
 
 
@@ -96,13 +100,17 @@ def latin_squares() -> tuple[_Grid, ...]:
 @cache
 def sudoku_grids() -> tuple[_Grid, ...]:
     """Returns the 288 completed 4x4 sudokus."""
-    return tuple(grid for grid in latin_squares() if has_distinct_boxes([str(cell) for row in grid for cell in row]))
+    return tuple(
+        grid for grid in latin_squares() if has_distinct_boxes([str(cell) for row in grid for cell in row])
+    )
 
 
 def _sudoku(row: dict[str, str], path: Path, number: int) -> Example:
     puzzle, solution = row["Puzzle"], row["Solution"]
     if not re.fullmatch(r"[0-4]{16}", puzzle):
-        raise DataError(f"{path}, line {number}: Puzzle must be 16 digits 0 to 4 (0 is a blank), got {puzzle!r}")
+        raise DataError(
+            f"{path}, line {number}: Puzzle must be 16 digits 0 to 4 (0 is a blank), got {puzzle!r}"
+        )
     if not re.fullmatch(r"[1-4]{16}", solution):
         raise DataError(f"{path}, line {number}: Solution must be 16 digits 1 to 4, got {solution!r}")
     meta = {"kind": "sudoku", "puzzle": puzzle}
@@ -117,9 +125,13 @@ def _latin(record: dict[str, Any], path: Path, number: int) -> Example:
     if not isinstance(inputs, dict) or "context" not in inputs:
         raise DataError(f'{path}, line {number}: expected {{"input": {{"context": ...}}, "answer": ...}}')
     context = inputs["context"]
-    symbols = [str(symbol) for symbol in context] if isinstance(context, list) else re.findall(r"\w+", str(context))
+    symbols = (
+        [str(symbol) for symbol in context] if isinstance(context, list) else re.findall(r"\w+", str(context))
+    )
     if len(symbols) != 4 or len(set(symbols)) != 4:
-        raise DataError(f"{path}, line {number}: input.context must hold four different symbols, got {context!r}")
+        raise DataError(
+            f"{path}, line {number}: input.context must hold four different symbols, got {context!r}"
+        )
     prompt = LATIN_PHRASINGS[0].format(symbols=", ".join(symbols))
     reference = "".join(f" {symbols[cell]}" for row in latin_squares()[0] for cell in row)
     return Example(f"{path.name}:{number}", prompt, reference, {"kind": "latin", "symbols": symbols})
