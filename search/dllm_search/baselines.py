@@ -118,11 +118,11 @@ def _adapt(recipe: str, steps: int | None, changes: Mapping[str, Any], gen_lengt
 
 
 def _label(recipe: str, strategy: Strategy, changes: Mapping[str, Any]) -> str:
+    """Return e.g. `said 64/32`: the recipe, length and steps, then what differs from it."""
     adaptive = bool(strategy.scheduler.adaptive)
     budget = "" if adaptive else f" {strategy.gen_length}/{strategy.steps or strategy.gen_length}"
     length = getattr(strategy.block, "length", None)
     block = f" block {length}" if isinstance(length, int) else ""
-    set_ = "".join(
-        f" {path.rpartition('.')[2]} {value}" for path, value in changes.items() if path != "block"
-    )
+    changed = {path: value for path, value in changes.items() if path not in ("block", "confidence")}
+    set_ = "".join(f" {path.rpartition('.')[2]} {value}" for path, value in changed.items())
     return f"{recipe}{budget}{block}{set_}"

@@ -5,6 +5,7 @@ Knows matplotlib, with no display; nothing of how the points came about.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,34 +22,28 @@ def draw_front(report: Report, path: Path) -> None:
     from matplotlib.figure import Figure
 
     # A figure of its own, so that a notebook's pyplot state stays as it is.
-    figure = Figure(figsize=(8, 5), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9.5, 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
 
-    def place(points: list[tuple[float, float]], **style: Any) -> None:
+    def place(points: list[Candidate], **style: Any) -> None:
         if points:
-            axes.scatter(*zip(*points, strict=True), **style)
+            axes.scatter(*zip(*map(_at, points), strict=True), **style)
 
-    def at(candidate: Candidate) -> tuple[float, float]:
-        return candidate.score.forward_passes, 100 * candidate.score.accuracy
-
-    named = [candidate for candidate in report.tried if candidate.label]
-    place([at(c) for c in report.tried if not c.label], color=TRIED, s=22, label="tried")
-    place([at(c) for c in named], color=NAMED, marker="s", s=26, label="baselines")
-    front = [at(candidate) for candidate in report.front]
-    axes.plot(*zip(*front, strict=True), color=FRONT, marker="o", markersize=4, linewidth=1.5, label="front")
+    named = sorted((candidate for candidate in report.tried if candidate.label), key=_at)
     digest = report.chosen.strategy.digest()
-    place(
-        [at(c) for c in report.tried if c.strategy.digest() == digest],
-        facecolors="none", edgecolors=CHOSEN, marker="o", s=150, linewidths=2, label="chosen",
-    )  # fmt: skip
-    for number, candidate in enumerate(sorted(named, key=at)):
-        # Labels go up and down in turn, so that neighbours do not cover each other.
-        below = number % 2
+    chosen = [candidate for candidate in report.tried if candidate.strategy.digest() == digest]
+    place([c for c in report.tried if not c.label], color=TRIED, s=22, label="tried")
+    place(named, color=NAMED, marker="s", s=26, label="baselines, numbered")
+    front = zip(*map(_at, report.front), strict=True)
+    axes.plot(*front, color=FRONT, marker="o", markersize=4, linewidth=1.5, label="front")
+    place(chosen, facecolors="none", edgecolors=CHOSEN, s=150, linewidths=2, label="chosen")
+    for place_of, numbers in _clusters(named):
         axes.annotate(
-            candidate.label, at(candidate), xytext=(4, -11 if below else 6), textcoords="offset points",
-            fontsize=6.5, color=NAMED,
-        )  # fmt: skip
+            _ranges(numbers), place_of, xytext=(3, 6), textcoords="offset points", fontsize=7, color=NAMED
+        )
+    keys = "\n".join(f"{number}  {candidate.label}" for number, candidate in enumerate(named, 1))
+    axes.text(1.06, 1, keys, transform=axes.transAxes, va="top", fontsize=7, color=NAMED)
     count = report.tried[0].score.n if report.tried else 0
     axes.set(
         title=f"{report.task}: {count} examples of the tuning split",
@@ -62,3 +57,28 @@ def draw_front(report: Report, path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(path)
+
+
+def _at(candidate: Candidate) -> tuple[float, float]:
+    return candidate.score.forward_passes, 100 * candidate.score.accuracy
+
+
+def _clusters(named: list[Candidate]) -> list[tuple[tuple[float, float], list[int]]]:
+    """Return (place, numbers) of baselines so near each other that their numbers would overlap."""
+    clusters: dict[tuple[int, int], tuple[tuple[float, float], list[int]]] = {}
+    for number, candidate in enumerate(named, 1):
+        forwards, accuracy = _at(candidate)
+        cell = (round(8 * math.log(max(forwards, 0.1))), round(accuracy / 4))
+        clusters.setdefault(cell, ((forwards, accuracy), []))[1].append(number)
+    return list(clusters.values())
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write rising numbers short: 1, 2, 3, 5 is 1–3, 5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)

@@ -30,6 +30,7 @@ COLUMNS = (
     "difference",
     "McNemar p",
 )
+LEFT_OUT = ("95 % interval", "tokens/forward", "McNemar p")
 THIN = 200
 """Examples below which accuracies are too rough to tell schedules apart."""
 
@@ -126,10 +127,13 @@ class Report:
         table = Table(
             title=title, caption="\n".join(self.evidence), title_justify="left", caption_justify="left"
         )
-        for number, column in enumerate(COLUMNS):
-            table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number > 0)
+        # Eighty columns hold no more than this; the rest is in table.md.
+        shown = [number for number, column in enumerate(COLUMNS) if column not in LEFT_OUT]
+        for number in shown:
+            table.add_column(COLUMNS[number], justify="left" if number == 0 else "right", no_wrap=number > 0)
         for row in self.rows:
-            table.add_row(*row.cells(), style="bold" if row.role == "chosen" else None)
+            cells = row.cells()
+            table.add_row(*(cells[n] for n in shown), style="bold" if row.role == "chosen" else None)
         return table
 
     def to_dict(self) -> dict[str, Any]:

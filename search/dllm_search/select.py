@@ -7,8 +7,9 @@ more examples of the tuning split and in pairs with the baseline; the test split
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dllm_decode.config import Strategy
 from dllm_decode.statistics import PairedComparison, compare_paired
@@ -29,8 +30,8 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """A name for tables: the label, or the digest."""
-        return self.label or self.strategy.digest()
+        """A name for tables: the label, or what it is made of."""
+        return self.label or describe(self.strategy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,31 @@ class Choice:
     baseline: Candidate
     verified: tuple[Verified, ...]
     """In the order in which they were judged, cheapest first."""
+
+
+def describe(strategy: Strategy) -> str:
+    """Say in one line what a strategy is made of, numbers included."""
+
+    def shown(part: Mapping[str, Any]) -> str:
+        words = [str(part["name"])]
+        for value in part.values():
+            if isinstance(value, Mapping) and "name" in value:
+                words[0] += f"({shown(value)})"
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                words.append(f"{value:.3g}")
+        return " ".join(words)
+
+    data = strategy.to_dict()
+    kinds = (
+        data["block"],
+        data["layering"],
+        data["scheduler"],
+        data["confidence"],
+        *data["logits"],
+        *data["stop"],
+    )
+    steps = () if strategy.steps is None else (f"{strategy.steps} steps",)
+    return ", ".join([*map(shown, kinds), *steps])
 
 
 def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -89,10 +115,16 @@ def holds_on_few(score: Score, baseline: Score) -> bool:
     return score.forward_passes < baseline.forward_passes and score.accuracy >= baseline.accuracy - slack
 
 
-def shortlist(candidates: Iterable[Candidate], baseline: Candidate, limit: int = 8) -> list[Candidate]:
-    """Return the cheapest candidates that may hold the baseline's quality, cheapest first."""
+def shortlist(candidates: Iterable[Candidate], baseline: Candidate) -> list[Candidate]:
+    """Return the candidates worth judging on more examples, cheapest first.
+
+    They are those that may hold the quality and lie on the front or, because a point on the front may be there by
+    luck, on the front of what is left without it.
+    """
     fit = [candidate for candidate in candidates if holds_on_few(candidate.score, baseline.score)]
-    return sorted(fit, key=lambda c: (c.score.forward_passes, -c.score.accuracy))[:limit]
+    first = pareto_front(fit)
+    second = pareto_front(candidate for candidate in fit if candidate not in first)
+    return sorted([*first, *second], key=lambda c: (c.score.forward_passes, -c.score.accuracy))
 
 
 def choose(
