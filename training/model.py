@@ -83,7 +83,8 @@ class BidirectionalLlama(nn.Module):
 
     def _norm(self, stream: Tensor, weight: Tensor) -> Tensor:
         exact = stream.float()
-        return (exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.shape.epsilon) * weight).to(stream.dtype)
+        scale = torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.shape.epsilon)
+        return (exact * scale * weight).to(stream.dtype)
 
 
 def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
