@@ -100,18 +100,19 @@ def vocabulary_statistics(
     if temperature > 0 and noise is not None:
         token = noise.gumbel(logits.shape[-1]).mul_(temperature).add_(logits).argmax(-1)
     logits[..., special.mask] = mask_logit
-    # Shifted by the best token's logit, a softmax keeps its precision near 1 whatever the logits' size.
-    logits -= top[..., None]
-    weights = logits.exp()  # (B, W, V)
+    # Shifted by the largest logit, a softmax keeps its precision near 1 whatever the logits' size.
+    largest = top.maximum(mask_logit)
+    logits -= largest[..., None]
+    weights = logits.exp() if "entropy" in needs else logits.exp_()  # (B, W, V)
     total = weights.sum(-1)
-    own = weights.gather(-1, token[..., None]).squeeze(-1) if temperature > 0 else torch.exp(top - top)
+    own = weights.gather(-1, token[..., None]).squeeze(-1) if temperature > 0 else (top - largest).exp_()
     content = entropy = best = second = None
     if "entropy" in needs:
         entropy = total.log() - (weights * logits.clamp_min(_SMALLEST)).sum(-1) / total
     if "second" in needs:
         weights[..., special.mask] = 0
         best, second = (weights.topk(2, dim=-1).values / total[..., None]).unbind(-1)
-        weights[..., special.mask] = (mask_logit - top).exp()
+        weights[..., special.mask] = (mask_logit - largest).exp()
     if "content" in needs:
         weights[..., list(special.ends)] = 0
         content = own / weights.sum(-1).clamp_min(_TINY)

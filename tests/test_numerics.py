@@ -100,6 +100,7 @@ def test_statistics_agree_with_float64(dtype: torch.dtype, scale: float) -> None
     logits = (torch.randn(3, 7, 12, generator=generator, dtype=torch.float64) * scale).to(dtype)
     logits[0, 0, EOS] = logits[0].max() + 1  # an EOS proposal, whose content probability is 0
     logits[0, 1, MASK] = logits[0].max() + 1  # a model that favours the mask
+    logits[1, 1, MASK] = logits[1].max() + 500  # and one that has never seen anything else
     expected = statistics_in_float64(logits)
     found = vocabulary_statistics(logits.clone(), SPECIAL, {"content", "second", "entropy"})
     if dtype != torch.bfloat16:  # bfloat16 logits tie often, and argmax may take either
