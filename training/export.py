@@ -6,17 +6,23 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.model import BidirectionalLlama
+from training.model import BidirectionalLlama, Shape
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "attn_out")
 
 
 def llada_tensors(model: BidirectionalLlama) -> dict[str, Tensor]:
-    """Returns the weights under LLaDA's names."""
-    tensors = {
+    """Returns copies of the weights in bfloat16 under LLaDA's names."""
+    places = _places(model)
+    return {name: value.detach().to(torch.bfloat16).contiguous().clone() for name, value in places.items()}
+
+
+def _places(model: BidirectionalLlama) -> dict[str, Tensor]:
+    """Returns views of the model's own weights under LLaDA's names."""
+    tensors: dict[str, Tensor] = {
         "model.transformer.wte.weight": model.embedding,
         "model.transformer.ln_f.weight": model.final_norm,
         "model.transformer.ff_out.weight": model.head,
@@ -30,7 +36,7 @@ def llada_tensors(model: BidirectionalLlama) -> dict[str, Tensor]:
         tensors[f"{block}.ff_proj.weight"] = model.gate_up[layer, 0]
         tensors[f"{block}.up_proj.weight"] = model.gate_up[layer, 1]
         tensors[f"{block}.ff_out.weight"] = model.down[layer]
-    return {name: value.detach().to(torch.bfloat16).contiguous().clone() for name, value in tensors.items()}
+    return tensors
 
 
 def export(model: BidirectionalLlama, folder: Path, *, mask: int, end: int) -> None:
@@ -72,3 +78,24 @@ def export(model: BidirectionalLlama, folder: Path, *, mask: int, end: int) -> N
     (folder / "config.json.partial").write_text(json.dumps(configuration, indent=2) + "\n")
     for name in ("model.safetensors", "config.json"):
         (folder / f"{name}.partial").replace(folder / name)
+
+
+def load(folder: Path) -> BidirectionalLlama:
+    """Reads an exported checkpoint back, its bfloat16 weights as float32."""
+    given = json.loads((folder / "config.json").read_text())
+    shape = Shape(
+        vocabulary=given["embedding_size"],
+        width=given["d_model"],
+        layers=given["n_layers"],
+        heads=given["n_heads"],
+        hidden=given["mlp_hidden_size"],
+        rope_theta=given["rope_theta"],
+        epsilon=given["rms_norm_eps"],
+        context=given["max_sequence_length"],
+    )
+    model = BidirectionalLlama(shape)
+    stored = load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, value in _places(model).items():
+            value.copy_(stored[name])
+    return model
