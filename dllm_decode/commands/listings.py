@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from dllm_decode.commands import options
 from dllm_decode.commands.output import print_json, results
 from dllm_decode.config import KINDS, Strategy
 from dllm_decode.errors import DecodeError
-from dllm_decode.registry import load_registry
+from dllm_decode.registry import Loaded, load_registry
 
 
 def strategies(as_json: options.Json = False) -> None:
@@ -62,15 +61,14 @@ def plugins(as_json: options.Json = False) -> None:
         failed = [{**asdict(f.origin), "reason": f.reason} for f in registry.failures]
         print_json({"plugins": loaded, "failures": failed})
         return
-    table = Table("plugin", "distribution", "hooks", "registers", box=None)
+    console = results()
     for plugin in registry.plugins:
-        origin = plugin.origin
-        hooks = ", ".join(hook.removeprefix("dllm_") for hook in plugin.hooks)
-        row = (origin.plugin, f"{origin.distribution} {origin.version}", hooks, ", ".join(plugin.parts))
-        table.add_row(*map(escape, row))
-    results().print(table)
+        console.print(f"[bold]{escape(plugin.origin.plugin)}[/] ", end="")
+        console.print(f"{plugin.origin.distribution} {plugin.origin.version}", markup=False)
+        for kind, names in _by_kind(plugin).items():
+            console.print(f"  {kind:<12} {', '.join(names)}", markup=False, soft_wrap=True)
     for failure in registry.failures:
-        results().print(
+        console.print(
             f"failed: {failure.origin}: {failure.reason}", markup=False, soft_wrap=True, style="red"
         )
 
@@ -96,6 +94,15 @@ def schema() -> None:
     # A part that holds another part refers to the kind's base class; any part of the kind may stand there.
     definitions |= {base.__name__: {"$ref": f"#/$defs/{kind}"} for kind, base in KINDS.items()}
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **root})
+
+
+def _by_kind(plugin: Loaded) -> dict[str, list[str]]:
+    """Return what a plugin registered: hook -> names; a hook that registers no names has none."""
+    found: dict[str, list[str]] = {hook.removeprefix("dllm_"): [] for hook in plugin.hooks}
+    for part in plugin.parts:
+        kind, _, name = part.partition(":")
+        found[kind].append(name)
+    return found
 
 
 _FOUR = ("block", "layering", "scheduler", "confidence")
