@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from dllm_decode.tasks import TASKS
 from training.evaluate import answer_texts, decode
-from training.tokenizer import Tokenizer
 
 TINY = Path(__file__).parent.parent / "dllm_decode" / "tiny"
 TASK = {task.name: task() for task in TASKS}

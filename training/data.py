@@ -33,7 +33,9 @@ class Pool:
     answer_lengths: NDArray[np.int64]
 
 
-def encode_prompts(tokenizer: Tokenizer, prompts: list[str], pad: int) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+def encode_prompts(
+    tokenizer: Tokenizer, prompts: list[str], pad: int
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Returns left-padded prompts ``(N, P) uint16`` and their lengths ``(N,) int64``."""
     rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(prompts)]
     lengths = np.array([len(row) for row in rows])
@@ -47,14 +49,18 @@ def make_pool(task: Task, tokenizer: Tokenizer, size: int, seed: int, end: int) 
     """Samples and encodes `size` training examples of a task."""
     examples = list(islice(training_examples([task], seed), size))
     prompts, lengths = encode_prompts(tokenizer, [example.prompt for example in examples], end)
-    rows = [encoding.ids for encoding in tokenizer.encode_batch_fast([example.reference for example in examples])]
+    rows = [
+        encoding.ids for encoding in tokenizer.encode_batch_fast([example.reference for example in examples])
+    ]
     answers = np.full((size, task.gen_length), end, dtype=np.uint16)
     kept = np.zeros(size, dtype=bool)
     for place, row in enumerate(rows):
         kept[place] = len(row) < task.gen_length
         answers[place, : min(len(row), task.gen_length)] = row[: task.gen_length]
     if not kept.all():
-        raise ValueError(f"{task.name}: {size - int(kept.sum())} answers do not fit gen_length {task.gen_length}")
+        raise ValueError(
+            f"{task.name}: {size - int(kept.sum())} answers do not fit gen_length {task.gen_length}"
+        )
     return Pool(prompts, lengths, answers, np.array([len(row) for row in rows]))
 
 

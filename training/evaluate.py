@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from dllm_decode.tasks import Example, Task
 from training.data import encode_prompts
 from training.model import BidirectionalLlama
-from training.tokenizer import END, MASK, TURN, Tokenizer
+from training.tokenizer import END, MASK, TURN, token_number
 
 Forward = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -75,12 +76,13 @@ def outcomes(
 ) -> list[tuple[Example, str, bool]]:
     """Decodes and scores examples; by default one token a step over the whole answer."""
     length = task.gen_length
-    mask, end = tokenizer.token_to_id(MASK), tokenizer.token_to_id(END)
+    mask, end = token_number(tokenizer, MASK), token_number(tokenizer, END)
     texts: list[str] = []
 
     def forward(tokens: Tensor, valid: Tensor, answer_length: int) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return model(tokens, valid, answer_length)
+            logits: Tensor = model(tokens, valid, answer_length)
+            return logits
 
     for start in range(0, len(examples), batch_size):
         batch = examples[start : start + batch_size]

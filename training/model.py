@@ -30,6 +30,9 @@ class Shape:
 class BidirectionalLlama(nn.Module):
     """Predicts every answer position at once from the whole canvas."""
 
+    cosine: Tensor
+    sine: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -76,7 +79,9 @@ class BidirectionalLlama(nn.Module):
             attended = attended.transpose(1, 2).reshape(rows, columns, -1)
             stream = stream + functional.linear(attended, attention[layer][3])
             normed = self._norm(stream, self.feed_norm[layer])
-            gate, up = functional.linear(normed, gate_up[layer].reshape(-1, self.shape.width)).chunk(2, dim=-1)
+            gate, up = functional.linear(normed, gate_up[layer].reshape(-1, self.shape.width)).chunk(
+                2, dim=-1
+            )
             stream = stream + functional.linear(functional.silu(gate) * up, down[layer])
         normed = self._norm(stream[:, -answer_length:], self.final_norm)
         return functional.linear(normed, self.head)

@@ -43,7 +43,11 @@ class MuonAdam:
         """
         self.steps += 1
         for name, parameter in self.matrices.items():
-            value, gradient, momentum = own(parameter.data), gradients[name], own(self.state[f"{name}/momentum"])
+            value, gradient, momentum = (
+                own(parameter.data),
+                gradients[name],
+                own(self.state[f"{name}/momentum"]),
+            )
             momentum.lerp_(gradient, 0.05)
             update = orthogonalise(torch.lerp(gradient, momentum, 0.95))
             rate = self.matrix_rate * scale
@@ -79,4 +83,5 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = flat @ flat.mT
         flat = first * flat + (second * gram + third * gram @ gram) @ flat
-    return (flat.mT if tall else flat).reshape(matrices.shape).float()
+    orthogonal: Tensor = flat.mT if tall else flat
+    return orthogonal.reshape(matrices.shape).float()

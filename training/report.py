@@ -32,7 +32,9 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def measure(model: BidirectionalLlama, tokenizer: Tokenizer, task: Task, tune: int, test: int) -> dict[str, Any]:
+def measure(
+    model: BidirectionalLlama, tokenizer: Tokenizer, task: Task, tune: int, test: int
+) -> dict[str, Any]:
     """Returns a task's best block length and its accuracy at every number of steps."""
     length = task.gen_length
     by_block = {}
@@ -40,7 +42,13 @@ def measure(model: BidirectionalLlama, tokenizer: Tokenizer, task: Task, tune: i
         results = outcomes(model, tokenizer, task, task.examples("tune", tune), block=block)
         by_block[block] = sum(right for *_, right in results) / tune
     best = max(by_block, key=lambda block: (by_block[block], block))
-    record: dict[str, Any] = {"task": task.name, "gen_length": length, "block": best, "tune": by_block, "test": {}}
+    record: dict[str, Any] = {
+        "task": task.name,
+        "gen_length": length,
+        "block": best,
+        "tune": by_block,
+        "test": {},
+    }
     for steps in dict.fromkeys(max(length // divisor, length // best) for divisor in DIVISORS):
         results = outcomes(model, tokenizer, task, task.examples("test", test), steps=steps, block=best)
         right = sum(each for *_, each in results)

@@ -75,15 +75,20 @@ class Team:
 def shared_team(size: int, barrier: Any, tensors: dict[str, Tensor], parameters: dict[str, Tensor]) -> Team:
     """Builds rank 0's team, all memory shared; a peer is the same team with its own rank."""
     for value in tensors.values():
-        value.share_memory_()
-    gradients = {name: torch.zeros(size, *value.shape).share_memory_() for name, value in parameters.items()}
+        _share(value)
+    gradients = {name: _share(torch.zeros(size, *value.shape)) for name, value in parameters.items()}
     return Team(
         0,
         size,
         barrier,
         tensors,
         gradients,
-        torch.zeros(size, 3, dtype=torch.float64).share_memory_(),
-        torch.zeros(16, 2, dtype=torch.float64).share_memory_(),
-        torch.zeros(1, dtype=torch.int64).share_memory_(),
+        _share(torch.zeros(size, 3, dtype=torch.float64)),
+        _share(torch.zeros(16, 2, dtype=torch.float64)),
+        _share(torch.zeros(1, dtype=torch.int64)),
     )
+
+
+def _share(value: Tensor) -> Tensor:
+    shared: Tensor = value.share_memory_()  # type: ignore[no-untyped-call]
+    return shared

@@ -59,6 +59,18 @@ def build(texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
+def token_number(tokenizer: Tokenizer, token: str) -> int:
+    """Returns a special token's number.
+
+    Raises:
+        ValueError: The tokenizer has no such token.
+    """
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise ValueError(f"the tokenizer has no {token}")
+    return int(number)
+
+
 def save(tokenizer: Tokenizer, folder: Path) -> None:
     """Writes ``tokenizer.json`` and the configuration that `AutoTokenizer` reads beside it."""
     folder.mkdir(parents=True, exist_ok=True)

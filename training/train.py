@@ -39,14 +39,16 @@ HERE = Path(__file__).parent
 class Trainer:
     """One run: what is learned, how far it is, and where it is kept."""
 
-    def __init__(self, plan_path: Path, out: Path, *, compiled: bool = True, team: Team | None = None) -> None:
+    def __init__(
+        self, plan_path: Path, out: Path, *, compiled: bool = True, team: Team | None = None
+    ) -> None:
         self.plan_path, self.out = plan_path, out
         self.team = team or Team()
         self.plan: dict[str, Any] = json.loads(plan_path.read_text())
         out.mkdir(parents=True, exist_ok=True)
         self.tokenizer = self._tokenizer()
-        self.mask = self.tokenizer.token_to_id(tokenizers_.MASK)
-        self.end = self.tokenizer.token_to_id(tokenizers_.END)
+        self.mask = tokenizers_.token_number(self.tokenizer, tokenizers_.MASK)
+        self.end = tokenizers_.token_number(self.tokenizer, tokenizers_.END)
         torch.manual_seed(self.plan["seed"])
         shape = Shape(vocabulary=self.tokenizer.get_vocab_size(), **self.plan["shape"])
         self.model = BidirectionalLlama(shape)
@@ -113,8 +115,8 @@ class Trainer:
             revealed_tail=self.plan["revealed_tail"],
             tail_weight=self.plan["tail_weight"],
         )
-        loss = self.loss(*_tensors(batch))
-        loss.backward()
+        loss: Tensor = self.loss(*_tensors(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
         report = [list(self.tasks).index(name), loss.item(), time.process_time()]
         self.team.reports[self.team.rank] = torch.tensor(report, dtype=torch.float64)
         gradients = self._own_gradients()
@@ -138,7 +140,8 @@ class Trainer:
                 self.team.gradients[name][self.team.rank].copy_(value.grad)
             self.team.meet()
             own = {
-                name: torch.stack([self.team.own(each) for each in self.team.gradients[name]]).mean(0) for name in named
+                name: torch.stack([self.team.own(each) for each in self.team.gradients[name]]).mean(0)
+                for name in named
             }
         self.model.zero_grad(set_to_none=True)
         return own
@@ -156,7 +159,9 @@ class Trainer:
         """Returns the learning rates' factor: a warm up at first, then a line over each phase."""
         phase = self.phase()
         ends = [later["from_step"] for later in self.plan["phases"] if later["from_step"] > self.step]
-        share = (self.step - phase["from_step"]) / (min([*ends, self.plan["total_steps"]]) - phase["from_step"])
+        share = (self.step - phase["from_step"]) / (
+            min([*ends, self.plan["total_steps"]]) - phase["from_step"]
+        )
         first, last = phase["rate"]
         return float(min(1.0, (self.step + 1) / self.plan["warmup_steps"]) * (first + (last - first) * share))
 
@@ -228,7 +233,11 @@ class Trainer:
             self.model.load_state_dict(stored["model"])
             self.average.load_state_dict(stored["average"])
             self.optimizer.load_state_dict(stored["optimizer"])
-            self.step, self.seconds, self.cpu_seconds = stored["step"], stored["seconds"], stored["cpu_seconds"]
+            self.step, self.seconds, self.cpu_seconds = (
+                stored["step"],
+                stored["seconds"],
+                stored["cpu_seconds"],
+            )
         self._log(
             kind="start",
             hardware=f"{_processor()}, {os.cpu_count()} cores",
@@ -248,7 +257,10 @@ class Trainer:
         if self.team.rank != 0:
             return
         now, cpu = time.monotonic(), float(self.team.reports[:, 2].sum())
-        self.seconds, self.cpu_seconds = self.seconds + now - self.marked, self.cpu_seconds + cpu - self.cpu_marked
+        self.seconds, self.cpu_seconds = (
+            self.seconds + now - self.marked,
+            self.cpu_seconds + cpu - self.cpu_marked,
+        )
         self.marked, self.cpu_marked = now, cpu
         stamp = {"step": self.step, "hours": round(self.seconds / 3600, 4),
                  "cpu_hours": round(self.cpu_seconds / 3600, 4)}  # fmt: skip
@@ -322,7 +334,9 @@ def _with_peers(trainer: Trainer, size: int, *, compiled: bool) -> list[SpawnPro
     peers = []
     for rank in range(1, size):
         team = replace(trainer.team, rank=rank)
-        peer = context.Process(target=_peer, args=(trainer.plan_path, trainer.out, compiled, team), daemon=True)
+        peer = context.Process(
+            target=_peer, args=(trainer.plan_path, trainer.out, compiled, team), daemon=True
+        )
         peer.start()
         peers.append(peer)
     return peers
