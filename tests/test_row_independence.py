@@ -1,15 +1,20 @@
 """A row's result and its cost do not depend on its batch mates, exactly, in float64."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dllm_decode import DiffusionLM
 from dllm_decode.config import Strategy
 from dllm_decode.engine import decode
+from dllm_decode.errors import ConfigError
+from dllm_decode.registry import load_registry
+from tests.random_checkpoint import write_checkpoint
 from tests.random_model import FunctionModel, canvas_of, random_logits
 
 LENGTH = 14
@@ -47,7 +52,9 @@ STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def generated(strategy: Strategy, prompts: list[list[int]], row_ids: list[int], seed: int) -> tuple[Tensor, Tensor]:
+def generated(
+    strategy: Strategy, prompts: list[list[int]], row_ids: list[int], seed: int
+) -> tuple[Tensor, Tensor]:
     """Decode the prompts; return (B, LENGTH) int64 tokens and (B,) int64 forward passes."""
     done = decode(
         FunctionModel(random_logits),
@@ -110,6 +117,47 @@ def test_rows_stand_alone_at_any_setting(
     assert_rows_stand_alone(Strategy.load(recipe).override(changes), prompts, seed)
 
 
+def registered(kind: str) -> st.SearchStrategy[str]:
+    """Any registered name of a kind."""
+    return st.deferred(lambda: st.sampled_from(load_registry().names(kind)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    parts=st.fixed_dictionaries(
+        {kind: registered(kind) for kind in ("block", "layering", "scheduler", "confidence")}
+    ),
+    logits=st.lists(registered("logits"), max_size=2, unique=True),
+    stop=st.lists(registered("stop"), max_size=1),
+    steps=st.none() | st.integers(1, 12),
+    gen_length=st.integers(1, 12),
+    temperature=st.sampled_from([0.0, 0.9]),
+    seed=st.integers(0, 1000),
+)
+def test_any_composition_of_registered_parts_ends_and_keeps_rows_apart(
+    parts: dict[str, str],
+    logits: list[str],
+    stop: list[str],
+    steps: int | None,
+    gen_length: int,
+    temperature: float,
+    seed: int,
+) -> None:
+    budget = {"steps": steps, "gen_length": gen_length, "temperature": temperature}
+    try:
+        strategy = Strategy.parse({**parts, **budget, "logits": logits, "stop": stop}).check()
+    except ConfigError:
+        assume(False)
+    assert_rows_stand_alone(strategy, PROMPTS[:3], seed)
+    model = FunctionModel(random_logits)
+    before = canvas_of(PROMPTS, gen_length)
+    done = decode(model, canvas_of(PROMPTS, gen_length), strategy, seed=seed)
+    assert not done.canvas.undecided.any()
+    assert torch.equal(done.canvas.tokens[~before.undecided], before.tokens[~before.undecided])
+    assert not (done.canvas.tokens == before.mask_id).any()
+    assert int(done.forward_passes.max()) <= strategy.max_forwards()
+
+
 def test_absolute_parity_does_depend_on_the_padding_which_is_why_it_is_not_the_default() -> None:
     strategy = Strategy.load("said-paper").override({"gen_length": LENGTH, "steps": 3})
     prompts = [[5, 6], [7, 3, 9]]
@@ -127,6 +175,25 @@ def test_row_ids_and_not_positions_in_the_batch_choose_the_noise() -> None:
 
 
 def test_a_row_costs_the_forwards_it_would_cost_alone_and_not_its_slowest_mates() -> None:
-    strategy = Strategy.load("fast-dllm").override({"gen_length": LENGTH, "block": "whole", "scheduler.threshold": 0.3})
+    strategy = Strategy.load("fast-dllm").override(
+        {"gen_length": LENGTH, "block": "whole", "scheduler.threshold": 0.3}
+    )
     _, passes = generated(strategy, PROMPTS, list(range(len(PROMPTS))), seed=0)
     assert passes.min() < passes.max()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [("llada", {"temperature": 0.8}), ("said", {"steps": 4}), ("fast-dllm", {"scheduler.threshold": 0.2})],
+)
+def test_batch_size_changes_no_answer_of_a_loaded_model(
+    recipe: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    lm = DiffusionLM.from_pretrained(write_checkpoint(tmp_path, num_hidden_layers=2), dtype="float64")
+    prompts = [[5] * length + [9 + length] for length in (1, 8, 3, 12, 2)]
+    strategy = Strategy.load(recipe).override({"gen_length": LENGTH, **changes})
+    together = lm.generate(prompts, strategy, seed=3)
+    for size in (1, 2, 3):
+        apart = lm.generate(prompts, strategy, seed=3, batch_size=size)
+        assert torch.equal(apart.tokens, together.tokens)
+        assert torch.equal(apart.forward_passes, together.forward_passes)
