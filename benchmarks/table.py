@@ -84,7 +84,9 @@ def render(records: Mapping[str, Mapping[str, RunRecord]]) -> str:
     ]
     for task, by_strategy in records.items():
         length = next(iter(by_strategy.values())).strategy.gen_length
-        lines.append(f"| {task} | {length} | " + " | ".join(_cell(by_strategy[name]) for name in strategies) + " |")
+        lines.append(
+            f"| {task} | {length} | " + " | ".join(_cell(by_strategy[name]) for name in strategies) + " |"
+        )
     versions = ", ".join(f"{name} {version}" for name, version in one.versions.items())
     shown = strategies[1 if len(strategies) > 1 else 0]
     lines += [
@@ -119,7 +121,7 @@ def insert(readme: Path, table: str) -> None:
 def _cell(record: RunRecord) -> str:
     low, high = (100 * bound for bound in record.accuracy_interval)
     return (
-        f"**{record.accuracy:.1%}** ({low:.1f} to {high:.1f}), {record.forward_passes:.1f} forwards, "
+        f"**{record.accuracy:.1%}** ({low:.1f} to {high:.1f})<br>{record.forward_passes:.1f} forwards, "
         f"{record.tokens_per_forward:.2f} t/f"
     )
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dllm_decode.lm import DiffusionLM
     from dllm_decode.tasks.base import Example, Task
 
+DEFAULT_LENGTH = Strategy.model_fields["gen_length"].default
+
 Progress = Callable[[int, int, int], None]
 """Called with (examples done, examples in all, of those done the correct ones)."""
 
@@ -82,7 +84,11 @@ def evaluate(
     """
     started = time.perf_counter()
     task = load_registry().task(task) if isinstance(task, str) else task
-    resolved, notes = fit(Strategy.load(strategy), gen_length or task.gen_length)
+    given = Strategy.load(strategy)
+    resolved, notes = fit(given, gen_length or task.gen_length)
+    if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, task.gen_length):
+        instead = f"gen_length: {task.gen_length}, the task's, instead of the strategy's {given.gen_length}"
+        notes = (f"{instead} (--gen-length {given.gen_length} keeps it)", *notes)
     path = None if data is None else Path(data)
     examples = task.examples(split, limit) if path is None else task.load(path)[:limit]
     if not examples:
@@ -118,13 +124,6 @@ def evaluate(
             outcomes[row] = outcome
         tell()
     found = tuple(outcome for outcome in outcomes if outcome is not None)
-    correct = sum(outcome.correct for outcome in found)
-    forwards = sum(outcome.forward_passes for outcome in found)
-    tokens = TokenCounts(
-        sum(outcome.positions for outcome in found),
-        sum(outcome.tokens for outcome in found),
-        sum(outcome.visible for outcome in found),
-    )
     record = RunRecord(
         kind="eval",
         task=task.name,
@@ -132,14 +131,7 @@ def evaluate(
         data=None if path is None else str(path),
         model=lm.name,
         model_fingerprint=lm.fingerprint,
-        n=len(found),
-        accuracy=correct / len(found),
-        accuracy_interval=wilson_interval(correct, len(found)),
-        forward_passes=forwards / len(found),
-        model_calls=round(sum(outcome.model_calls for outcome in found)),
-        tokens_per_forward=tokens.up_to_eos / forwards if forwards else 0.0,
-        tokens=tokens,
-        seconds=sum(outcome.seconds for outcome in found),
+        **_totals(found),
         seconds_by_phase={name: round(value, 4) for name, value in phases.items()},
         resumed=resumed,
         strategy=resolved,
@@ -151,6 +143,28 @@ def evaluate(
         notes=notes,
     )
     return Evaluation(found, record)
+
+
+def _totals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the fields of the record that are sums and means over outcomes."""
+    n = len(outcomes)
+    correct = sum(outcome.correct for outcome in outcomes)
+    forwards = sum(outcome.forward_passes for outcome in outcomes)
+    tokens = TokenCounts(
+        positions=sum(outcome.positions for outcome in outcomes),
+        up_to_eos=sum(outcome.tokens for outcome in outcomes),
+        visible=sum(outcome.visible for outcome in outcomes),
+    )
+    return {
+        "n": n,
+        "accuracy": correct / n,
+        "accuracy_interval": wilson_interval(correct, n),
+        "forward_passes": forwards / n,
+        "model_calls": round(sum(outcome.model_calls for outcome in outcomes)),
+        "tokens_per_forward": tokens.up_to_eos / forwards if forwards else 0.0,
+        "tokens": tokens,
+        "seconds": sum(outcome.seconds for outcome in outcomes),
+    }
 
 
 def fit(strategy: Strategy, gen_length: int) -> tuple[Strategy, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from dllm_decode.config import Strategy
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluation import evaluate, fit
 from dllm_decode.lm import DiffusionLM
+from dllm_decode.outcomes import Outcome, OutcomeStore
 from dllm_decode.registry import load_registry
 
 
@@ -122,6 +123,18 @@ def test_a_torn_line_is_decoded_again_and_spoils_no_other(lm, tmp_path):
     assert lm.rows == 5
 
 
+def test_writers_at_the_same_time_lose_nothing(tmp_path):
+    made = Outcome("a", True, "text\u2028more", 1, 2, 2, 2, 0.5, 0.1)
+    one, two = OutcomeStore(tmp_path, {"key": 1}), OutcomeStore(tmp_path, {"key": 1})
+    for number in range(5):
+        one.add({f"one-{number}": made})
+        two.add({f"two-{number}": made, f"more-{number}": made})
+    read = OutcomeStore(tmp_path, {"key": 1})
+    names = [f"{writer}-{number}" for writer in ("one", "two", "more") for number in range(5)]
+    assert all(read.get(name) == made for name in names)
+    assert OutcomeStore(tmp_path, {"key": 2}).get("one-0") is None
+
+
 @pytest.mark.parametrize(
     "change",
     [{"strategy": Strategy.load("llada", steps=4)}, {"seed": 1}, {"split": "tune"}, {"gen_length": 20}],
@@ -167,6 +180,14 @@ def test_steps_and_blocks_beyond_the_answer_are_cut_and_said():
     strategy, notes = fit(Strategy.load("fast-dllm", steps=100), 24)
     assert (strategy.gen_length, strategy.steps, strategy.block.length) == (24, 24, 24)
     assert notes == ("steps: 100 cut to 24, one a token", "block.length: 32 cut to 24, the whole answer")
+
+
+def test_a_length_that_the_task_replaces_is_said(lm):
+    strategy = Strategy.load("llada", steps=2, gen_length=96)
+    (note,) = evaluate(lm, "square", strategy, limit=1, cache=False).record.notes
+    assert note.startswith("gen_length: 24, the task's, instead of the strategy's 96")
+    kept = evaluate(lm, "square", strategy, limit=1, gen_length=96, cache=False).record
+    assert (kept.notes, kept.strategy.gen_length) == ((), 96)
 
 
 def test_fewer_steps_than_blocks_are_refused():
