@@ -16,7 +16,7 @@ from dllm_search.baselines import baselines
 from dllm_search.report import Report, compare, evidence
 from dllm_search.score import Score
 from dllm_search.search import Search
-from dllm_search.select import Candidate, choose, pareto_front
+from dllm_search.select import Candidate, Choice, choose, pareto_front
 from dllm_search.settings import Settings
 from dllm_search.space import Space
 
@@ -79,7 +79,7 @@ def report() -> Report:
     study = study_of(run, space)
     run.run(study, space)
     record = {"provenance": {"task": "made-up"}, "settings": {"trials": 14}}
-    return run.conclude(study, space, record)
+    return run.conclude(study, record)
 
 
 def test_recipes_and_published_budgets_are_the_first_trials() -> None:
@@ -200,28 +200,47 @@ def test_the_test_split_is_read_only_after_the_choice() -> None:
     study = study_of(run, space)
     run.run(study, space)
     assert {split for _, split, _ in objective.asked} == {"tune"}
-    run.conclude(study, space, {})
+    run.conclude(study, {})
     splits = [split for _, split, _ in objective.asked]
     assert splits.index("test") > max(
         i for i, asked in enumerate(objective.asked) if asked[2] == 150 and asked[1] == "tune"
     )
 
 
-def test_a_lucky_strategy_is_dropped_when_more_examples_are_looked_at() -> None:
-    few, many = 20, 400
-    right = tuple(i % 10 != 0 for i in range(many))
-    lucky = tuple(i < few or i % 2 == 0 for i in range(many))
-    steady = tuple(i % 10 != 0 for i in range(many))
-    outcomes = {"llada": (right, 32), "said": (lucky, 4), "fast-dllm": (steady, 8)}
+def chosen_of(outcomes: dict[str, tuple[tuple[bool, ...], int]], few: int) -> Choice:
+    """Choose among recipes with given outcomes and forwards, the first one the baseline."""
 
-    def score(strategy: Strategy, n: int = many) -> Score:
+    def score(strategy: Strategy, n: int | None = None) -> Score:
         correct, forwards = outcomes[strategy.name]
-        return Score(correct[:n], (forwards,) * n, (10,) * n)
+        correct = correct[:n]
+        return Score(correct, (forwards,) * len(correct), (10,) * len(correct))
 
     candidates = [Candidate(Strategy.load(name), score(Strategy.load(name), few), name) for name in outcomes]
-    choice = choose(candidates, candidates[0], score)
-    assert [(v.candidate.label, v.holds) for v in choice.verified] == [("said", False), ("fast-dllm", True)]
+    return choose(candidates, candidates[0], score)
+
+
+def test_a_lucky_strategy_is_dropped_when_more_examples_are_looked_at() -> None:
+    right = tuple(i % 10 != 0 for i in range(400))
+    lucky = tuple(i < 20 or i % 2 == 0 for i in range(400))
+    choice = chosen_of({"llada": (right, 32), "said": (lucky, 4), "fast-dllm": (right, 8)}, few=20)
+    assert [(v.candidate.label, v.verdict) for v in choice.verified] == [
+        ("said", "does not hold"),
+        ("fast-dllm", "holds, proven"),
+    ]
     assert choice.chosen.label == "fast-dllm"
+
+
+def test_proof_goes_before_price_and_the_bolder_one_is_shown_beside_it() -> None:
+    right = tuple(i % 5 != 0 for i in range(500))
+    noisy = tuple(i % 5 != 2 for i in range(500))
+    better = tuple(i % 10 != 0 for i in range(500))
+    outcomes = {"llada": (right, 32), "said": (noisy, 4), "fast-dllm": (better, 8)}
+    choice = chosen_of(outcomes, few=500)
+    assert (choice.chosen.label, choice.bolder.label if choice.bolder else None) == ("fast-dllm", "said")
+    del outcomes["fast-dllm"]
+    choice = chosen_of(outcomes, few=500)
+    assert (choice.chosen.label, choice.bolder) == ("said", None)
+    assert choice.verified[0].verdict == "holds, unproven"
 
 
 def test_the_results_are_written_and_the_strategy_loads_back(report: Report, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dllm_search.baselines import baselines, equal_forwards, random_order, refer
 from dllm_search.objective import Objective
 from dllm_search.report import Report, Row, compare, evidence
 from dllm_search.score import Score
-from dllm_search.select import Candidate, Verified, best_reference, choose, holds_on_few, pareto_front
+from dllm_search.select import Candidate, Choice, Verified, best_reference, choose, holds_on_few, pareto_front
 from dllm_search.settings import Settings
 from dllm_search.space import Space
 
@@ -76,19 +76,19 @@ class Search:
             found[digest] = Candidate(strategy, self.score(strategy), label)
         return list(found.values())
 
-    def conclude(self, study: optuna.Study, space: Space | None, record: dict[str, Any]) -> Report:
+    def conclude(self, study: optuna.Study, record: dict[str, Any]) -> Report:
         """Choose on the tuning split, measure on the test split, and say what came out.
 
         Args:
-            study: With its trials done.
-            space: What was searched; None if only the study is known. Strategies outside it may be chosen if it is
-                the space over everything.
+            study: With its trials done. Baselines that its space cannot express may be chosen if that is the space over
+                everything.
             record: What the report should say of the setup.
         """
         tried = self.tried(study)
         known = {candidate.strategy.digest() for candidate in tried}
         outside = [Candidate(s, self.score(s), s.name) for s in self._outside(known)]
-        eligible = [*tried, *outside] if space is None or space.whole else tried
+        everything = study.user_attrs["setup"].get("everything", True)
+        eligible = [*tried, *outside] if everything else tried
         references = reference_digests(self.gen_length)
         baseline = best_reference([c for c in (*tried, *outside) if c.strategy.digest() in references])
         self.say(
@@ -97,7 +97,7 @@ class Search:
         )
         more = max(self.settings.verify_examples, self.settings.examples)
         choice = choose(eligible, baseline, lambda s: self.objective(s, "tune", more), self._verified)
-        rows = self._rows(choice.chosen, baseline)
+        rows = self._rows(choice)
         chosen = next((row for row in rows if row.role == "chosen"), rows[0])
         front = pareto_front([*tried, *outside])
         verified = [
@@ -108,7 +108,7 @@ class Search:
                 "accuracy": v.score.accuracy,
                 "difference": v.against.difference,
                 "difference_interval": list(v.against.interval),
-                "holds": v.holds,
+                "verdict": v.verdict,
             }
             for v in choice.verified
         ]
@@ -126,10 +126,12 @@ class Search:
             f"  {verified.candidate.name} at {verified.score.forward_passes:.1f} forwards: "
             f"{100 * change.difference:+.1f} points on {verified.score.n} tuning examples "
             f"({100 * change.interval[0]:+.1f} to {100 * change.interval[1]:+.1f}), "
-            f"{'holds' if verified.holds else 'does not hold'}"
+            f"{verified.verdict}"
         )
 
-    def _rows(self, chosen: Candidate, baseline: Candidate) -> tuple[Row, ...]:
+    def _rows(self, choice: Choice) -> tuple[Row, ...]:
+        chosen, baseline = choice.chosen, choice.baseline
+        controls = self._controls(choice)
         self.say(f"measuring on {self.settings.test_examples} examples of the test split")
         reference = self._test(baseline.strategy)
         rows = [
@@ -139,20 +141,23 @@ class Search:
             rows.append(
                 compare("chosen", chosen.name, chosen.strategy, self._test(chosen.strategy), reference)
             )
-        for name, strategy in self._controls(chosen, baseline):
+        for name, strategy in controls:
             try:
                 rows.append(compare("control", name, strategy, self._test(strategy), reference))
             except DecodeError as error:
                 self.say(f"{name} is left out: {error}")
         return tuple(rows)
 
-    def _controls(self, chosen: Candidate, baseline: Candidate) -> list[tuple[str, Strategy]]:
+    def _controls(self, choice: Choice) -> list[tuple[str, Strategy]]:
+        chosen, baseline = choice.chosen, choice.baseline
         published = baselines(self.gen_length)
         controls = [(s.name, s) for s in published if s.name.startswith(("said ", "fast-dllm"))]
         shown: dict[str, tuple[str, Strategy]] = {}
         for name, strategy in controls:
             shown.setdefault(f"{name.split()[0]} {strategy.steps}", (name, strategy))
         found = list(shown.values())
+        if choice.bolder is not None:
+            found.insert(0, (f"{choice.bolder.name}, cheaper, equal on tune", choice.bolder.strategy))
         if chosen is not baseline:
             forwards = chosen.score.forward_passes
             even = [Candidate(s, self.score(s), s.name) for s in equal_forwards(self.gen_length, forwards)]
@@ -162,7 +167,10 @@ class Search:
             blind = random_order(self.gen_length, forwards)
             if blind is not None:
                 found.append((f"{blind.name}, random order", blind))
-        return [(name, s) for name, s in found if s.digest() != chosen.strategy.digest()]
+        unique = {
+            s.digest(): (name, s) for name, s in reversed(found) if s.digest() != chosen.strategy.digest()
+        }
+        return list(reversed(unique.values()))
 
     def _test(self, strategy: Strategy) -> Score:
         return self.objective(strategy, "test", self.settings.test_examples)

@@ -43,9 +43,23 @@ class Verified:
     against: PairedComparison
 
     @property
-    def holds(self) -> bool:
-        """Whether its quality counts as kept."""
-        return holds(self.against)
+    def proven(self) -> bool:
+        """Whether a loss above the margin is excluded, with room for the best of several having been looked for.
+
+        The bound is that of a 99 % interval: the 95 % bootstrap interval's lower half stretched by 2.576 / 1.96.
+        """
+        change = self.against
+        return change.difference - (change.difference - change.interval[0]) * 2.576 / 1.96 > -MARGIN
+
+    @property
+    def equal(self) -> bool:
+        """Whether it got at least as many right as the baseline, which may be luck."""
+        return self.against.difference >= 0
+
+    @property
+    def verdict(self) -> str:
+        """What the larger set says, in words."""
+        return "holds, proven" if self.proven else "holds, unproven" if self.equal else "does not hold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ class Choice:
 
     chosen: Candidate
     baseline: Candidate
+    bolder: Candidate | None
+    """One cheaper than the chosen that got as many right as the baseline, without proof."""
     verified: tuple[Verified, ...]
     """In the order in which they were judged, cheapest first."""
 
@@ -100,11 +116,6 @@ def best_reference(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda c: (-c.score.accuracy, c.score.forward_passes))
 
 
-def holds(comparison: PairedComparison) -> bool:
-    """Say whether quality counts as kept: at least as many right, or no loss above the margin in the 95 % interval."""
-    return comparison.difference >= 0 or comparison.interval[0] > -MARGIN
-
-
 def holds_on_few(score: Score, baseline: Score) -> bool:
     """Say whether a strategy may hold the baseline's quality and costs less, judged by few examples.
 
@@ -133,7 +144,9 @@ def choose(
     score: Callable[[Strategy], Score],
     on_verified: Callable[[Verified], None] | None = None,
 ) -> Choice:
-    """Return the cheapest candidate that holds the baseline's quality on more examples, or the baseline.
+    """Return the cheapest candidate whose quality is proven on more examples.
+
+    Without one it is the cheapest that got at least as many right as the baseline, and without that the baseline.
 
     Args:
         candidates: Everything tried, with scores on the few examples of the search.
@@ -142,13 +155,17 @@ def choose(
         on_verified: Told of every candidate that was judged.
     """
     reference = score(baseline.strategy)
-    verified = []
+    verified: list[Verified] = []
+    proven = None
     for candidate in shortlist(candidates, baseline):
         found = score(candidate.strategy)
         judged = Verified(candidate, found, compare_paired(reference.correct, found.correct))
         verified.append(judged)
         if on_verified is not None:
             on_verified(judged)
-        if judged.holds:
-            return Choice(candidate, baseline, tuple(verified))
-    return Choice(baseline, baseline, tuple(verified))
+        if judged.proven:
+            proven = candidate
+            break
+    equal = next((judged.candidate for judged in verified if judged.equal), None)
+    chosen = proven or equal or baseline
+    return Choice(chosen, baseline, None if equal is chosen else equal, tuple(verified))

@@ -99,7 +99,7 @@ def tune(
     search.begin(study, space)
     search.run(study, space)
     record = _record(lm, settings, name, space, search, objective)
-    report = search.conclude(study, space, record)
+    report = search.conclude(study, record)
     record |= {"seconds": round(time.perf_counter() - started, 1), "forward_passes_spent": objective.decoded}
     report.record.update(record)
     return _written(report, study, settings)
@@ -111,7 +111,7 @@ def report_on(
     """Make the report of a study anew, without trying anything; outcomes kept from the search are used again."""
     search, objective = _search(lm, task, settings, True, say)
     record = _record(lm, settings, study.study_name, None, search, objective)
-    return _written(search.conclude(study, None, record), study, settings)
+    return _written(search.conclude(study, record), study, settings)
 
 
 def load(model: str | Path | DiffusionLM, device: str | None, dtype: str | None) -> DiffusionLM:
@@ -136,6 +136,7 @@ def setup(lm: DiffusionLM, task: Task, settings: Settings, space: Space) -> dict
         "seed": settings.seed,
         "sampler": settings.sampler,
         "space": space.fingerprint(),
+        "everything": space.whole,
     }
 
 
