@@ -34,7 +34,7 @@ few = ["--trials", "2", "--examples", "4", "--verify-examples", "4", "--test-exa
 answers = {
     "plugins": command("plugins"),
     "generate": command(
-        "generate", "Sort: Mia, Ben, Tom.", *use, "--gen-length", "16", "--trace", f"{work}/trace.jsonl"
+        "generate", "Sort the line: Paul, Anna, Ben.", *use, "--gen-length", "16", "--trace", f"{work}/trace.jsonl"
     ),
     "eval": command("eval", "--task", "line", *use, "--set", "scheduler.power=2", "--limit", "4"),
     "search": command("search", "run", *line, *few, "--fix", f"scheduler={name}", "--out", f"{work}/search"),
