@@ -129,9 +129,23 @@ class StopConfig(PartConfig):
     adaptive: ClassVar[bool] = True
 
 
+class CacheConfig(PartConfig):
+    """Config of a cache policy."""
+
+    kind: ClassVar[str] = "cache"
+
+
 KINDS: dict[str, type[PartConfig]] = {
     cls.kind: cls
-    for cls in (BlockConfig, LayeringConfig, SchedulerConfig, ConfidenceConfig, LogitsConfig, StopConfig)
+    for cls in (
+        BlockConfig,
+        LayeringConfig,
+        SchedulerConfig,
+        ConfidenceConfig,
+        LogitsConfig,
+        StopConfig,
+        CacheConfig,
+    )
 }
 
 
@@ -186,6 +200,9 @@ class Strategy(_Frozen):
     stop: Annotated[
         tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...], BeforeValidator(_as_list)
     ] = Field(default=(), description="Rules that end a row early.")
+    cache: Annotated[SerializeAsAny[CacheConfig], part_of("cache")] | None = Field(
+        default=None, description="Which keys and values are recomputed; null recomputes all."
+    )
     steps: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Denoising steps, in the method's own meaning; null is one token a step."
     )

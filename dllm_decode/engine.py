@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dllm_decode.config import Strategy
 from dllm_decode.contract import Contract
+from dllm_decode.errors import ConfigError
 from dllm_decode.numerics import Noise, best_open, vocabulary_statistics
-from dllm_decode.parts import Denoiser, LogitsProcessor, ModelInputs
+from dllm_decode.parts import CachePolicy, CachingDenoiser, Denoiser, LogitsProcessor, ModelInputs
 from dllm_decode.state import Block, Canvas, Proposal, Stage, StageContext, StepView, VocabStats
 from dllm_decode.trace import StepEvent
 
@@ -84,9 +85,7 @@ class _Run:
         self.scheduler = strategy.scheduler.build()
         self.confidence = strategy.confidence.build()
         self.stops = [stop.build() for stop in strategy.stop]
-        self.reader = _Reader(
-            denoiser, canvas, [part.build() for part in strategy.logits], strategy.temperature
-        )
+        self.reader = _Reader(denoiser, canvas, strategy)
         self.needs = frozenset().union(
             *(part.needs for part in (self.layering, self.scheduler, self.confidence, *self.stops))
         )
@@ -105,7 +104,7 @@ class _Run:
         where = block.where[:, block.window]
 
         def probe() -> VocabStats:
-            return self.read(block.window, self.canvas.undecided[:, block.window] & where)
+            return self.read(block, self.canvas.undecided[:, block.window] & where)
 
         # A stop rule may have decided positions of this block already, so sizes known beforehand no longer hold.
         size = None if self.stops else block.size
@@ -123,7 +122,7 @@ class _Run:
         limit = most if scheduler.adaptive or stage.steps is None else min(stage.steps, most)
         last: Proposal | None = None
         for step in range(limit):
-            stats = self.read(window, open_)
+            stats = self.read(block, open_)
             noise = Noise(self.seed, self.row_ids, self.commits, self.columns[window])
             view = StepView(
                 self.canvas, block, stage, step, open_, stage_open, self.row_ids, noise, stats, last
@@ -139,15 +138,16 @@ class _Run:
         if limit and asks:
             self.contract.refuse_leftover(block, stage, scheduler, open_)
 
-    def read(self, window: slice, open_: Tensor) -> VocabStats:
+    def read(self, block: Block, open_: Tensor) -> VocabStats:
         """Return (B, W) statistics of the canvas as it stands; one forward serves a canvas version and window."""
+        window = block.window
         if self._read is not None and self._read[:2] == (self.canvas.version, window):
             return self._read[2]
         counted = open_.any(1) & self.changed
         self.passes += counted
         self.changed &= ~counted
         noise = Noise(self.seed, self.row_ids, self.commits, self.columns[window])
-        stats = self.reader.read(window, self.needs, noise)
+        stats = self.reader.read(block, self.needs, noise)
         self.model_calls += 1
         self._read = (self.canvas.version, window, stats)
         return stats
@@ -193,32 +193,46 @@ class _Run:
 
 
 class _Reader:
-    """Turns a canvas into statistics: the model, guidance, logits processors, one pass over the vocabulary."""
+    """Turns a canvas into statistics: model, cache, guidance, logits processors, one pass over the vocabulary."""
 
-    def __init__(
-        self, denoiser: Denoiser, canvas: Canvas, processors: list[LogitsProcessor], temperature: float
-    ) -> None:
-        self.denoiser, self.canvas, self.processors, self.temperature = (
-            denoiser,
-            canvas,
-            processors,
-            temperature,
-        )
+    def __init__(self, denoiser: Denoiser, canvas: Canvas, strategy: Strategy) -> None:
+        self.denoiser, self.canvas, self.temperature = denoiser, canvas, strategy.temperature
+        self.processors: list[LogitsProcessor] = [part.build() for part in strategy.logits]
+        self.policy: CachePolicy | None = None if strategy.cache is None else strategy.cache.build()
+        self.cache: Any = None
+        if strategy.cache is not None:
+            if not isinstance(denoiser, CachingDenoiser):
+                raise ConfigError(
+                    f"cache: {strategy.cache.name!r} needs a model that can reuse keys and values, which "
+                    f"{type(denoiser).__name__} cannot; set cache to null."
+                )
+            self.cache = denoiser.new_cache()
+        self._block, self._forwards = -1, 0
         self.valid = canvas.valid if canvas.padded else None
         self.given: Tensor | None = None
-        if any(processor.unconditional for processor in processors):
+        if any(processor.unconditional for processor in self.processors):
             self.given = ~canvas.undecided  # (B, L): prompt and padding, fixed before the first commit
             self.valid = None if self.valid is None else self.valid.repeat(2, 1)
 
-    def read(self, window: slice, needs: frozenset[str], noise: Noise) -> VocabStats:
-        """Run the model once and return (B, W) statistics of the window."""
+    def read(self, block: Block, needs: frozenset[str], noise: Noise) -> VocabStats:
+        """Run the model once and return (B, W) statistics of the block's window."""
         tokens = self.canvas.tokens
         if self.given is not None:
             tokens = torch.cat([tokens, tokens.masked_fill(self.given, self.canvas.mask_id)])
-        logits = self.denoiser.logits(ModelInputs(tokens, self.valid, window))  # (B or 2B, W, V)
+        columns = self._columns(block)
+        inputs = ModelInputs(tokens, self.valid, block.window, self.cache, columns)
+        logits = self.denoiser.logits(inputs)  # (B or 2B, W, V)
         unconditional = None
         if self.given is not None:
             logits, unconditional = logits.chunk(2)
         for processor in self.processors:
             logits = processor.process(logits, unconditional, self.denoiser.special)
         return vocabulary_statistics(logits, self.denoiser.special, needs, self.temperature, noise)
+
+    def _columns(self, block: Block) -> slice | None:
+        """Return what the policy recomputes in this forward of the block."""
+        if self.policy is None:
+            return None
+        self._forwards = self._forwards + 1 if self._block == block.number else 0
+        self._block = block.number
+        return self.policy.recompute(block, self._forwards, self.canvas.length)

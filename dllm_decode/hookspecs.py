@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dllm_decode.config import (
         BlockConfig,
+        CacheConfig,
         ConfidenceConfig,
         LayeringConfig,
         LogitsConfig,
@@ -57,6 +58,11 @@ def dllm_logits() -> list[type[LogitsConfig]]:  # type: ignore[empty-body]
 @hookspec
 def dllm_stop() -> list[type[StopConfig]]:  # type: ignore[empty-body]
     """Return stop rules: when the rest of a row needs no more forwards."""
+
+
+@hookspec
+def dllm_cache() -> list[type[CacheConfig]]:  # type: ignore[empty-body]
+    """Return cache policies: which columns' keys and values are recomputed, and which are reused."""
 
 
 @hookspec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -107,6 +107,21 @@ class StopRule(Protocol):
         ...
 
 
+@runtime_checkable
+class CachePolicy(Protocol):
+    """Says which columns' keys and values a forward recomputes; the others are reused as they were last computed."""
+
+    def recompute(self, block: Block, forward: int, length: int) -> slice | None:
+        """Return the columns to recompute, covering the block's window; None is all, which refreshes the cache.
+
+        Args:
+            block: The block being decoded.
+            forward: 0-based count of the forwards made for this block.
+            length: L, the canvas's columns.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
     """What the engine asks a denoiser."""
@@ -117,6 +132,19 @@ class ModelInputs:
     """(B, L) bool, False on padding; None when every column is valid."""
     window: slice
     """The columns whose logits are wanted; W of them."""
+    cache: Any | None = None
+    """What the denoiser's `new_cache` returned; None where nothing is cached."""
+    recompute: slice | None = None
+    """The columns to run through the model, covering the window; None is all of them."""
+
+
+@runtime_checkable
+class CachingDenoiser(Protocol):
+    """A denoiser that can reuse keys and values."""
+
+    def new_cache(self) -> Any:
+        """Return an empty cache for one decode."""
+        ...
 
 
 @runtime_checkable

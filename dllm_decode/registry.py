@@ -40,6 +40,7 @@ METHODS = {
     "confidence": "propose",
     "logits": "process",
     "stop": "fill",
+    "cache": "recompute",
 }
 
 

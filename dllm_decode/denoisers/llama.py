@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from dllm_decode.denoisers.canvas_cache import CanvasCache
 from dllm_decode.denoisers.placement import Placement, device_lookup, dispatch
 from dllm_decode.denoisers.probe import refuse_causal
 from dllm_decode.denoisers.weights import load_weights, read_headers
@@ -49,11 +50,39 @@ class BidirectionalLlama:
         valid = inputs.valid
         if valid is not self._valid:
             self._see(valid)
-        hidden = self._body(
-            input_ids=inputs.tokens, attention_mask=self._mask, position_ids=self._positions, use_cache=False
-        ).last_hidden_state  # (B, L, D)
-        logits: Tensor = self._head(hidden[:, inputs.window])
+        if inputs.cache is None:
+            hidden = self._body(
+                input_ids=inputs.tokens,
+                attention_mask=self._mask,
+                position_ids=self._positions,
+                use_cache=False,
+            ).last_hidden_state  # (B, L, D)
+        else:
+            hidden = self._recompute(inputs, inputs.cache)  # (B, C, D)
+        start = 0 if inputs.recompute is None else inputs.recompute.start
+        logits: Tensor = self._head(hidden[:, inputs.window.start - start : inputs.window.stop - start])
         return logits.to(inputs.tokens.device)
+
+    def new_cache(self) -> CanvasCache:
+        """Return an empty cache of keys and values."""
+        return CanvasCache()
+
+    def _recompute(self, inputs: ModelInputs, cache: CanvasCache) -> Tensor:
+        """Return (B, C, D) hidden states of the columns to recompute, which attend to all L."""
+        length = inputs.tokens.shape[1]
+        columns = inputs.recompute or slice(0, length)
+        positions = self._positions
+        if positions is None:
+            positions = torch.arange(length, device=inputs.tokens.device)[None]
+        cache.recompute(inputs.recompute)
+        hidden: Tensor = self._body(
+            input_ids=inputs.tokens[:, columns],
+            attention_mask=None if self._mask is None else self._mask[:, :, columns],
+            position_ids=positions[:, columns],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return hidden
 
     def _see(self, valid: Tensor | None) -> None:
         """Build mask and positions of a (B, L) bool `valid`, once; every step of a decode passes the same tensor."""

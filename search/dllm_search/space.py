@@ -41,7 +41,9 @@ class Space:
     @classmethod
     def everything(cls, gen_length: int) -> Space:
         """Return the space over every registered part, third parties' included."""
-        slots = {kind: registered(kind, gen_length, kind in SEVERAL) for kind in KINDS}
+        # A cache changes what a forward costs, not how many there are, and those are what is searched.
+        kinds = [kind for kind in KINDS if kind != "cache"]
+        slots = {kind: registered(kind, gen_length, kind in SEVERAL) for kind in kinds}
         return cls(slots, _steps(gen_length), gen_length)
 
     @classmethod
@@ -50,6 +52,8 @@ class Space:
         slots = {}
         for kind in KINDS:
             parts = getattr(strategy, kind)
+            if parts is None:
+                continue
             slots[kind] = given(parts if kind in SEVERAL else (parts,), kind, gen_length)
         return cls(slots, _steps(gen_length), gen_length, strategy.temperature, whole=False)
 
@@ -197,7 +201,8 @@ def _values(strategy: Strategy) -> dict[str, Any]:
                     values[name], values[f"{name}.set"] = value, value is not None
 
     for kind in KINDS:
-        note(kind, data[kind] if kind in SEVERAL else [data[kind]])
+        if data[kind] is not None:
+            note(kind, data[kind] if kind in SEVERAL else [data[kind]])
     return values
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dllm_decode.config import (
     BlockConfig,
+    CacheConfig,
     ConfidenceConfig,
     LayeringConfig,
     LogitsConfig,
@@ -15,6 +16,7 @@ from dllm_decode.config import (
 from dllm_decode.hookspecs import hookimpl
 from dllm_strategies.blocks import FixedBlocks, WholeRegion
 from dllm_strategies.bounds import EntropyBoundedScheduler, FactorScheduler
+from dllm_strategies.caches import DualCache, PrefixCache
 from dllm_strategies.chlg import ConfidenceLayers
 from dllm_strategies.confidence import Margin, NegativeEntropy, RandomConfidence, TopProbability
 from dllm_strategies.counting import CosineScheduler, LinearDecayScheduler, TopKScheduler
@@ -68,6 +70,12 @@ def dllm_logits() -> list[type[LogitsConfig]]:
 def dllm_stop() -> list[type[StopConfig]]:
     """Return the stop rules."""
     return [EosStop]
+
+
+@hookimpl
+def dllm_cache() -> list[type[CacheConfig]]:
+    """Return the cache policies."""
+    return [PrefixCache, DualCache]
 
 
 @hookimpl

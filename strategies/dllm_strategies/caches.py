@@ -1,0 +1,36 @@
+"""Cache policies of Fast-dLLM: everything before the block is reused, or everything outside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dllm_decode.config import CacheConfig
+from dllm_decode.state import Block
+
+
+class PrefixCache(CacheConfig):
+    """A block's first forward computes everything; later ones from the block's start on (Fast-dLLM)."""
+
+    name: Literal["prefix"] = "prefix"
+
+    def recompute(self, block: Block, forward: int, length: int) -> slice | None:
+        """Return the columns from the block's start to the canvas's end."""
+        return None if forward == 0 else slice(block.window.start, length)
+
+
+class DualCache(CacheConfig):
+    """A block's first forward computes everything; later ones the block alone (Fast-dLLM, arXiv 2505.22618)."""
+
+    name: Literal["dual"] = "dual"
+    refresh: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Compute everything again every so many forwards of a block; null is never inside a block. "
+        "Forwards are counted for the batch, so with it a row may differ from the row alone.",
+    )
+
+    def recompute(self, block: Block, forward: int, length: int) -> slice | None:
+        """Return the block's columns."""
+        whole = forward == 0 if self.refresh is None else forward % self.refresh == 0
+        return None if whole else block.window

@@ -1,0 +1,106 @@
+"""The canvas cache: a window's forward equals the full one while nothing changed, and what cannot cache is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import write_small_model
+from random_model import FunctionModel, canvas_of, random_logits
+from torch import Tensor
+
+from dllm_decode import DiffusionLM
+from dllm_decode.config import Strategy
+from dllm_decode.engine import decode
+from dllm_decode.errors import ConfigError
+from dllm_decode.parts import ModelInputs
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> DiffusionLM:
+    """A small LLaDA checkpoint in float64, where equal means equal."""
+    folder = write_small_model(tmp_path_factory.mktemp("cache"))
+    return DiffusionLM.from_pretrained(folder, dtype="float64", eot_token_id=3)
+
+
+def prompts(lm: DiffusionLM) -> tuple[Tensor, Tensor]:
+    """(3, 9) int64 tokens and (3, 9) bool valid, padded on the left."""
+    tokens = torch.randint(4, 60, (3, 9), generator=torch.Generator().manual_seed(0))
+    valid = torch.ones_like(tokens, dtype=torch.bool)
+    valid[0, :4] = valid[2, :1] = False
+    return tokens, valid
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("columns", [slice(3, 6), slice(3, 9), slice(0, 9)])
+def test_a_window_equals_the_full_forward_while_nothing_changed(
+    lm: DiffusionLM, padded: bool, columns: slice
+) -> None:
+    tokens, valid = prompts(lm)
+    seen = valid if padded else None
+    with torch.inference_mode():
+        full = lm.denoiser.logits(ModelInputs(tokens, seen, slice(3, 6)))
+        cache = lm.denoiser.new_cache()  # type: ignore[attr-defined]
+        first = lm.denoiser.logits(ModelInputs(tokens, seen, slice(3, 6), cache))
+        again = lm.denoiser.logits(ModelInputs(tokens, seen, slice(3, 6), cache, columns))
+    assert torch.equal(first, full)
+    torch.testing.assert_close(again, full, rtol=0, atol=1e-12)
+
+
+def test_a_window_sees_what_changed_inside_it_and_the_rest_as_it_was(lm: DiffusionLM) -> None:
+    tokens, _ = prompts(lm)
+    changed = tokens.clone()
+    changed[:, 4] = 7
+    outside = changed.clone()
+    outside[:, 1] = 9
+    with torch.inference_mode():
+        cache = lm.denoiser.new_cache()  # type: ignore[attr-defined]
+        lm.denoiser.logits(ModelInputs(tokens, None, slice(3, 6), cache))
+        inside = lm.denoiser.logits(ModelInputs(changed, None, slice(3, 6), cache, slice(3, 6)))
+        stale = lm.denoiser.logits(ModelInputs(outside, None, slice(3, 6), cache, slice(3, 6)))
+        before = lm.denoiser.logits(ModelInputs(tokens, None, slice(3, 6)))
+    assert (inside - before).abs().max() > 1e-3
+    assert torch.equal(stale, inside)
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual", {"name": "dual", "refresh": 1}])
+@pytest.mark.parametrize("logits", [[], [{"name": "guidance", "weight": 0.5}]])
+def test_a_row_decodes_alone_as_in_a_batch(lm: DiffusionLM, cache: object, logits: list[object]) -> None:
+    tokens, valid = prompts(lm)
+    strategy = Strategy.load("fast-dllm", gen_length=12).override(
+        {"block.length": 4, "cache": cache, "logits": logits, "scheduler.threshold": 0.5}
+    )
+    together = lm.generate(tokens, strategy, attention_mask=valid)
+    for row in range(3):
+        alone = lm.generate(tokens[row : row + 1, valid[row]], strategy, row_ids=[row])
+        assert alone.tokens.tolist() == together.tokens[row : row + 1].tolist()
+        assert alone.forward_passes[0] == together.forward_passes[row]
+
+
+def test_refreshing_every_forward_decodes_as_without_a_cache(lm: DiffusionLM) -> None:
+    tokens, _ = prompts(lm)
+    plain = Strategy.load("fast-dllm", gen_length=12).override(
+        {"block.length": 4, "scheduler.threshold": 0.5}
+    )
+    cached = plain.override({"cache": {"name": "dual", "refresh": 1}})
+    assert lm.generate(tokens, cached).tokens.tolist() == lm.generate(tokens, plain).tokens.tolist()
+
+
+def test_a_cache_on_one_block_of_one_step_changes_nothing(lm: DiffusionLM) -> None:
+    tokens, _ = prompts(lm)
+    plain = Strategy.load("llada", gen_length=8, steps=1)
+    for cache in ("prefix", "dual"):
+        cached = lm.generate(tokens, plain.override({"cache": cache}))
+        assert cached.tokens.tolist() == lm.generate(tokens, plain).tokens.tolist()
+
+
+def test_a_model_that_cannot_reuse_keys_and_values_is_refused() -> None:
+    strategy = Strategy.load("fast-dllm", gen_length=4).override({"cache": "dual"})
+    with pytest.raises(ConfigError, match="set cache to null"):
+        decode(FunctionModel(random_logits), canvas_of([[5]], 4), strategy)
+
+
+def test_an_unknown_cache_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown cache 'dua'.*dual.*prefix"):
+        Strategy.load("llada").override({"cache": "dua"})
