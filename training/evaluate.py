@@ -40,8 +40,8 @@ def decode(
     tokens = tokens.clone()
     answer = tokens[:, -length:]
     blocks = length // block
-    share = steps // blocks
-    for start in range(0, length, block):
+    for number, start in enumerate(range(0, length, block)):
+        share = steps // blocks + (number < steps % blocks)
         quotas = [block // share + (step < block % share) for step in range(share)]
         for quota in quotas:
             logits = forward(tokens, valid, length).float()

@@ -15,21 +15,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from dllm_decode.statistics import wilson_interval
 from dllm_decode.tasks import TASKS, Task
 from training.evaluate import outcomes
 from training.export import load
 from training.model import BidirectionalLlama
 
 DIVISORS = (1, 2, 4, 8)
-
-
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share (Wilson's score interval)."""
-    z = 1.959964
-    share = right / count
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return centre - half, centre + half
 
 
 def measure(
@@ -52,7 +44,7 @@ def measure(
     for steps in dict.fromkeys(max(length // divisor, length // best) for divisor in DIVISORS):
         results = outcomes(model, tokenizer, task, task.examples("test", test), steps=steps, block=best)
         right = sum(each for *_, each in results)
-        low, high = wilson(right, test)
+        low, high = wilson_interval(right, test)
         record["test"][steps] = {"accuracy": right / test, "low": round(low, 4), "high": round(high, 4)}
     return record
 
