@@ -114,7 +114,8 @@ def vocabulary_statistics(
         best, second = (weights.topk(2, dim=-1).values / total[..., None]).unbind(-1)
         weights[..., special.mask] = (mask_logit - largest).exp()
     if "content" in needs:
-        weights[..., list(special.ends)] = 0
+        for end in special.ends:  # one by one: a list of indices would be copied to the device in every step
+            weights[..., end] = 0
         content = own / weights.sum(-1).clamp_min(_TINY)
         for end in special.ends:
             content = content.masked_fill(token == end, 0.0)
