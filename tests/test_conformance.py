@@ -19,16 +19,23 @@ from tests.reference_loops import LOOPS
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT.parent / "shared" / "conformance"
-UNCACHED = {"llada.generate": 25, "said_v1.generate": 31, "said_block.generate_said": 31, "fast_dllm.generate": 24}
+CASES = {
+    "llada.generate": 25,
+    "said_v1.generate": 31,
+    "said_block.generate_said": 31,
+    "fast_dllm.generate": 24,
+    "fast_dllm.generate_with_prefix_cache": 24,
+    "fast_dllm.generate_with_dual_cache": 24,
+}
 
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded runs at {RECORDED}")
 
 
 @recorded
-@pytest.mark.parametrize("name", UNCACHED)
+@pytest.mark.parametrize("name", CASES)
 def test_every_recorded_run_is_reproduced_token_for_token(name: str) -> None:
     outcomes = conformance.replay_all(RECORDED, (name,))
-    assert len(outcomes) == UNCACHED[name]
+    assert len(outcomes) == CASES[name]
     assert not [outcome for outcome in outcomes if not outcome.passed]
 
 
@@ -38,7 +45,7 @@ def test_the_command_prints_one_json_object_and_passes() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert summary["cases"] == summary["passed"] == len(summary["outcomes"]) == UNCACHED["llada.generate"]
+    assert summary["cases"] == summary["passed"] == len(summary["outcomes"]) == CASES["llada.generate"]
 
 
 def test_the_command_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
