@@ -184,7 +184,15 @@ def test_a_row_costs_the_forwards_it_would_cost_alone_and_not_its_slowest_mates(
 
 @pytest.mark.parametrize(
     ("recipe", "changes"),
-    [("llada", {"temperature": 0.8}), ("said", {"steps": 4}), ("fast-dllm", {"scheduler.threshold": 0.2})],
+    [
+        ("llada", {"temperature": 0.8}),
+        ("said", {"steps": 4}),
+        ("fast-dllm", {"scheduler.threshold": 0.2}),
+        ("fast-dllm", {"block": FIXED, "scheduler.threshold": 0.1, "cache": "prefix"}),
+        ("fast-dllm", {"block": FIXED, "scheduler.threshold": 0.1, "cache": "dual", "temperature": 0.5}),
+        ("said-block-chlg", {"block": FIXED, "steps": 9, "layering.detail.threshold": 0.1, "cache": "dual"}),
+        ("llada", {"block": FIXED, "steps": 7, "cache": "dual", "logits": ["guidance"]}),
+    ],
 )
 def test_batch_size_changes_no_answer_of_a_loaded_model(
     recipe: str, changes: dict[str, Any], tmp_path: Path
