@@ -195,6 +195,11 @@ def test_an_empty_stdin_is_told(refused, monkeypatch):
     assert "stdin held no line" in refused("generate", "-", "--model", "no-such-model")
 
 
+def test_bench_outside_a_checkout_says_what_it_needs(refused, monkeypatch, tmp_path):
+    monkeypatch.setattr("dllm_decode.commands.bench.ROOT", tmp_path)
+    assert "needs the source checkout" in refused("bench")
+
+
 @pytest.mark.parametrize("arguments", [["--device", "gpu"], ["--dtype", "float12"], ["--device", "cuda:7"]])
 def test_a_device_or_dtype_that_does_not_exist_is_told(refused, checkpoint, arguments):
     assert arguments[1] in refused("generate", "x", "--model", checkpoint, *arguments)
