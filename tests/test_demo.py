@@ -56,6 +56,6 @@ def test_the_demo_decodes_searches_and_saves_a_strategy(checkpoint, tmp_path, mo
     sizes = ["--trials", "4", "--examples", "2", "--test-examples", "2", "--out", str(tmp_path / "out")]
     assert main(["demo", "--model", checkpoint, *sizes]) == 0
     out = capfd.readouterr().out
-    assert all(word in out for word in ("line:", "square:", "arithmetic:", "llada", "said", "forward passes"))
+    assert all(word in out for word in ("line:", "square:", "facts:", "llada", "said", "forward passes"))
     assert Strategy.load(tmp_path / "out" / "strategy.yaml").name == "tuned-square"
     assert "dllm-decode eval --task square --strategy" in out

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dllm_decode.tasks.base import Task
     from dllm_search.report import Report
 
-SHOWN = ("line", "square", "arithmetic")
+SHOWN = ("line", "square", "facts")
 """Tasks of which one prompt is decoded before your eyes."""
 STRATEGIES = ("llada", "said")
 
