@@ -120,12 +120,9 @@ class Registry:
         if isinstance(source, Mapping):
             return Strategy.parse(source)
         text = str(source)
-        if isinstance(source, str) and text in self.tables.get("recipe", {}):
-            return self._read(self.tables["recipe"][text])
         if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
             return self._read(Path(text).expanduser())
-        self.find("recipe", text)
-        raise AssertionError("find() raises for an unknown recipe")
+        return self._read(self.find("recipe", text))
 
     @staticmethod
     def _read(path: Path) -> Strategy:
