@@ -23,6 +23,8 @@ from dllm_search.settings import Settings
 from dllm_search.space import Space
 
 Say = Callable[[str], None]
+WITHIN_REACH = 0.05
+"""Accuracy below the reference, as a fraction of 1, from which a neighbour of a strategy may still hold its quality."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,12 @@ class Search:
         progress = _Progress(self.say, settings.trials, reference_digests(self.gen_length))
         for candidate in self.tried(study):
             progress.see(candidate)
+        if not space.whole:
+            # A limited space may not hold the quality to keep, so it is measured beside the study.
+            first = baselines(self.gen_length, limit=1)
+            for strategy in first:
+                progress.see(Candidate(strategy, self.score(strategy), strategy.name))
+                progress.scores.pop(strategy.digest(), None)
         ended = studies.run(
             study,
             space,
@@ -56,6 +64,7 @@ class Search:
             seed=settings.seed,
             sampler=settings.sampler,
             timeout=settings.timeout,
+            floor=progress.floor,
             on_trial=progress.tell,
         )
         self.say(f"search ended: {ended}")
@@ -194,6 +203,10 @@ class _Progress:
         if self.reference is not None:
             fit = [s for s in self.scores.values() if holds_on_few(s, self.reference)]
             self.best = min(fit, key=lambda s: s.forward_passes, default=None)
+
+    def floor(self) -> float:
+        """Return the accuracy of the reference so far, less what tuning might still make up for."""
+        return 0.0 if self.reference is None else self.reference.accuracy - WITHIN_REACH
 
     def tell(self, tried: studies.Tried) -> None:
         if tried.candidate is None:

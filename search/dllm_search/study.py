@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # Optuna 5 prefers Trial.set_constraint, which Optuna 4 does not have.
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -132,6 +135,7 @@ def run(
     seed: int = 0,
     sampler: str = "tpe",
     timeout: float | None = None,
+    floor: Callable[[], float] = lambda: 0.0,
     on_trial: Callable[[Tried], None] | None = None,
 ) -> str:
     """Try strategies until `trials` different ones have been scored; return why the search ended.
@@ -147,6 +151,8 @@ def run(
         seed: Of the sampler.
         sampler: "tpe" or "nsga2".
         timeout: Seconds after which no new trial is begun.
+        floor: The accuracy below which a strategy is of no use, asked after every trial; the sampler then looks
+            elsewhere instead of filling the cheap and useless end of the front.
         on_trial: Told of every trial.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -157,7 +163,7 @@ def run(
             return f"the timeout of {timeout:g} s"
         if idle >= IDLE_LIMIT:
             return f"the space is exhausted: {IDLE_LIMIT} draws in a row brought nothing new"
-        tried = _one(study, space, score, scored, seed, sampler)
+        tried = _one(study, space, score, scored, partial(_sampler, sampler), seed, floor)
         idle = idle + 1 if tried.repeat or tried.candidate is None else 0
         if on_trial is not None:
             on_trial(tried)
@@ -175,12 +181,14 @@ def _one(
     space: Space,
     score: Callable[[Strategy], Score],
     scored: dict[str, FrozenTrial],
+    sampler: Callable[[int, list[float]], optuna.samplers.BaseSampler],
     seed: int,
-    sampler: str,
+    floor: Callable[[], float],
 ) -> Tried:
+    shortfall = [0.0]
     with quiet():
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        study.sampler = _sampler(sampler, seed * 1_000_003 + len(finished))
+        study.sampler = sampler((seed * 1_000_003 + len(finished)) % 2**32, shortfall)
         trial = study.ask()
         trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
         label = trial.user_attrs.get("label", "")
@@ -203,6 +211,7 @@ def _one(
         trial.set_user_attr("digest", digest)
         trial.set_user_attr("strategy", strategy.to_yaml())
         trial.set_user_attr("tokens_per_forward", outcome.tokens_per_forward)
+        shortfall[0] = floor() - outcome.accuracy
         scored[digest] = study.tell(trial, [outcome.accuracy, outcome.forward_passes])
     return Tried(trial.number, Candidate(strategy, outcome, label), repeat)
 
@@ -219,11 +228,21 @@ def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     study.enqueue_trial(trial.params, user_attrs={"label": label} if label else None)
 
 
-def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+def _sampler(name: str, seed: int, shortfall: list[float]) -> optuna.samplers.BaseSampler:
+    """Return a sampler that holds a trial for infeasible while `shortfall` is above 0 when it is told."""
+
+    def constraints(trial: FrozenTrial) -> tuple[float, ...]:
+        return tuple(shortfall)
+
     if name == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed % 2**32, population_size=16)
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=16, constraints_func=constraints)
     return optuna.samplers.TPESampler(
-        seed=seed % 2**32, multivariate=True, group=True, constant_liar=True, n_startup_trials=8
+        seed=seed,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        n_startup_trials=8,
+        constraints_func=constraints,
     )
 
 
