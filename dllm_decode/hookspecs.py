@@ -77,7 +77,10 @@ def dllm_task() -> list[type[Task]]:  # type: ignore[empty-body]
 
 @hookspec
 def dllm_denoiser() -> list[type[Any]]:  # type: ignore[empty-body]
-    """Return model families: classes with a kebab-case `name`, `matches(config) -> bool` and `load(folder, ...) -> Denoiser`."""
+    """Return model families.
+
+    Classes with a kebab-case `name`, `matches(config) -> bool` and `load(folder, ...) -> Denoiser`.
+    """
 
 
 @hookspec
