@@ -283,8 +283,10 @@ class Strategy(_Frozen):
             ConfigError: The parts cannot serve the budget, e.g. fewer steps than blocks.
         """
         plan = self.block.plan(self.steps, self.gen_length)
-        adaptive = self.scheduler.adaptive
-        return sum(self.layering.forwards(None if adaptive else steps, size) for size, steps in plan)
+        if self.scheduler.adaptive:
+            # Such a scheduler keeps to no budget, a layering's own included; one token a forward is the worst case.
+            return sum(max(size, self.layering.forwards(None, size)) for size, _ in plan)
+        return sum(self.layering.forwards(steps, size) for size, steps in plan)
 
     def check(self) -> Self:
         """Refuse a budget that the parts cannot serve, as `max_forwards` does; return self."""

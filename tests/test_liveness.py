@@ -152,6 +152,21 @@ def test_every_forward_but_a_probe_commits_in_every_row_that_has_open_positions(
     assert len(events) <= done.model_calls + 1  # one probe may serve two commits
 
 
+def test_a_probe_that_could_commit_nothing_is_not_made() -> None:
+    lone = strategy_of("said", gen_length=1, steps=None)
+    assert decode(FunctionModel(random_logits), canvas_of(PROMPTS, 1), lone).model_calls == 1
+    between = [{"threshold": 0.5, "steps": 2}, {"threshold": 0.2}]
+    layered = strategy_of("said", **{"layering.detail.between": between})
+    assert run(constant(0.0, t7=1e4), layered).model_calls == 3 + 1
+
+
+def test_a_scheduler_without_a_budget_may_take_a_forward_for_every_position() -> None:
+    strategy = strategy_of("said", scheduler="threshold")
+    done = run(constant(), strategy)
+    assert done.forward_passes.tolist() == [LENGTH] * len(PROMPTS)
+    assert strategy.max_forwards() >= LENGTH
+
+
 class FaultyScheduler(SchedulerConfig):
     """A scheduler whose selection is a function of the view."""
 

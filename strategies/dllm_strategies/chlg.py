@@ -53,13 +53,16 @@ class ConfidenceLayers(LayeringConfig):
         """Yield the easy stage, the layers between, and the hard stage."""
         layers = [ConfidenceLayer(threshold=self.threshold), *self.between]
         for number, layer in enumerate(layers):
+            if not bool(context.open.any()):
+                return  # a probe would be a forward that commits nothing
             sure = context.open & (context.probe().probability >= layer.threshold)
             once = CommitAll() if layer.steps == 1 else None
             yield Stage("easy" if number == 0 else f"layer-{number + 1}", sure, layer.steps, once)
         yield Stage("hard", context.open, self.hard_steps)
 
     def forwards(self, steps: int | None, size: int) -> int:
-        """Return the most forwards: the layers' budgets, and never more than one a position and one a probe."""
-        probes = 1 + len(self.between)
-        budget = 1 + sum(layer.steps for layer in self.between) + self.hard_steps
-        return min(budget, size + probes)
+        """Return the most forwards: the layers' budgets, and never more than one a position.
+
+        A probe's forward is also the first one of the next stage with open positions.
+        """
+        return min(1 + sum(layer.steps for layer in self.between) + self.hard_steps, size)

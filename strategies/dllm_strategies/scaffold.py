@@ -47,6 +47,8 @@ class Scaffold(LayeringConfig):
         yield from self.detail.build().stages(detail)
 
     def forwards(self, steps: int | None, size: int) -> int:
-        """Return the most forwards: the scaffold's, then the detail's."""
-        scaffold = (size + 1) // 2
-        return min(steps or scaffold, scaffold) + self.detail.forwards(None, size // 2)
+        """Return the most forwards: the scaffold's, then the detail's; which has the odd position more is open."""
+        halves = ((size + 1) // 2, size // 2)
+        return max(
+            min(steps or scaffold, scaffold) + self.detail.forwards(None, size - scaffold) for scaffold in halves
+        )
