@@ -20,8 +20,9 @@ from dllm_decode import registry
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
-# More threads than this make small tensors slower, and the suite runs beside other work.
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Small tensors gain nothing from more threads, and threads that wait for each other on a busy machine lose much.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 def _folder(name: str) -> Path:
