@@ -129,7 +129,12 @@ def _answer(prompt: str, length: int) -> str:
     return answer_texts(tokenizer, answer)[0]
 
 
-GOLDEN: list[tuple[str, int]] = []
+GOLDEN = [
+    *[("line", number) for number in (0, 1, 2)],
+    *[("square", number) for number in (0, 1, 2)],
+    *[("facts", number) for number in (0, 1, 2)],
+    *[("code", number) for number in (1, 2, 3)],
+]
 """(task, number in the test split) of examples that the shipped weights get right in float32."""
 
 
