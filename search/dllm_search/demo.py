@@ -5,6 +5,7 @@ Knows the order of the show; decoding is drawn by `dllm_decode.demo`, the search
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,12 @@ def demo(
         from dllm_search.tuning import load
 
         lm = load(model, None, None)
+    if lm.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        # Threads that share their cores with other programs wait for each other at every operation of so small a
+        # model: beside other work on two cores, two were measured to be five to ten times slower than one.
+        torch.set_num_threads(1)
     dtype = str(lm.dtype).removeprefix("torch.")
     console.print(f"[bold]{lm.name}[/], {dtype} on {lm.device}: a masked diffusion language model.")
     console.print(
