@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, RunRecord]]:
     """Return the record of every task and strategy, by task and strategy name."""
-    tasks = options.tasks.split(",") if options.tasks else load_registry().names("task")
+    tasks = options.tasks.split(",") if options.tasks else list(load_registry().tables["task"])
     dtype = evaluation.fast_dtype(None) if options.model == "tiny" else None
     lm = load_model(options.model, None, dtype)
     records: dict[str, dict[str, RunRecord]] = {}
