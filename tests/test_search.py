@@ -241,6 +241,9 @@ def test_proof_goes_before_price_and_the_bolder_one_is_shown_beside_it() -> None
     choice = chosen_of(outcomes, few=500)
     assert (choice.chosen.label, choice.bolder) == ("said", None)
     assert choice.verified[0].verdict == "holds, unproven"
+    outcomes["said"] = (tuple(i > 2 and one for i, one in enumerate(noisy)), 4)
+    choice = chosen_of(outcomes, few=500)
+    assert (choice.chosen.label, choice.verified[0].verdict) == ("said", "within the margin, unproven")
 
 
 def test_the_results_are_written_and_the_strategy_loads_back(report: Report, tmp_path: Path) -> None:

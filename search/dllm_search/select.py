@@ -57,9 +57,22 @@ class Verified:
         return self.against.difference >= 0
 
     @property
+    def near(self) -> bool:
+        """Whether it lost less than the margin, which says little about the true loss."""
+        return self.against.difference > -MARGIN
+
+    @property
     def verdict(self) -> str:
         """What the larger set says, in words."""
-        return "holds, proven" if self.proven else "holds, unproven" if self.equal else "does not hold"
+        if self.proven:
+            return "holds, proven"
+        return (
+            "holds, unproven"
+            if self.equal
+            else "within the margin, unproven"
+            if self.near
+            else "does not hold"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +159,8 @@ def choose(
 ) -> Choice:
     """Return the cheapest candidate whose quality is proven on more examples.
 
-    Without one it is the cheapest that got at least as many right as the baseline, and without that the baseline.
+    Without one it is the cheapest that got at least as many right as the baseline, else the cheapest that lost less
+    than the margin, else the baseline.
 
     Args:
         candidates: Everything tried, with scores on the few examples of the search.
@@ -167,5 +181,6 @@ def choose(
             proven = candidate
             break
     equal = next((judged.candidate for judged in verified if judged.equal), None)
-    chosen = proven or equal or baseline
+    near = next((judged.candidate for judged in verified if judged.near), None)
+    chosen = proven or equal or near or baseline
     return Choice(chosen, baseline, None if equal is chosen else equal, tuple(verified))
