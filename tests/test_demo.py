@@ -57,5 +57,5 @@ def test_the_demo_decodes_searches_and_saves_a_strategy(checkpoint, tmp_path, mo
     assert main(["demo", "--model", checkpoint, *sizes]) == 0
     out = capfd.readouterr().out
     assert all(word in out for word in ("line:", "square:", "facts:", "llada", "said", "forward passes"))
-    assert Strategy.load(tmp_path / "out" / "strategy.yaml").name == "tuned-square"
-    assert "dllm-decode eval --task square --strategy" in out
+    assert Strategy.load(tmp_path / "out" / "strategy.yaml").name == "tuned-line"
+    assert "dllm-decode eval --task line --strategy" in out

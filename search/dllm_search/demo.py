@@ -29,7 +29,7 @@ STRATEGIES = ("llada", "said")
 
 def demo(
     model: Annotated[str, typer.Option("--model", "-m", help="tiny, or a checkpoint.")] = "tiny",
-    task: Annotated[str, typer.Option("--task", "-t", help="The task to tune on.")] = "square",
+    task: Annotated[str, typer.Option("--task", "-t", help="The task to tune on.")] = "line",
     example: Annotated[int, typer.Option("--example", min=0, help="Which test example is shown.")] = 0,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Strategies to try.")] = 16,
     examples: Annotated[int, typer.Option("--examples", min=1, help="Tuning examples for each.")] = 64,
