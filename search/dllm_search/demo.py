@@ -31,15 +31,15 @@ def demo(
     model: Annotated[str, typer.Option("--model", "-m", help="tiny, or a checkpoint.")] = "tiny",
     task: Annotated[str, typer.Option("--task", "-t", help="The task to tune on.")] = "line",
     example: Annotated[int, typer.Option("--example", min=0, help="Which test example is shown.")] = 0,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Strategies to try.")] = 16,
-    examples: Annotated[int, typer.Option("--examples", min=1, help="Tuning examples for each.")] = 64,
-    test_examples: Annotated[int, typer.Option("--test-examples", min=1, help="For the final table.")] = 200,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Strategies to try.")] = 20,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Tuning examples for each.")] = 200,
+    test_examples: Annotated[int, typer.Option("--test-examples", min=1, help="For the final table.")] = 500,
     seed: Annotated[int, typer.Option("--seed", help="Of the search and of the decoding noise.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tuned strategy.")] = Path(
         "dllm-decode-demo"
     ),
 ) -> None:
-    """Watch LLaDA's rule and SAID decode, then search a faster schedule for one task: about two minutes."""
+    """Watch LLaDA's rule and SAID decode, then search a faster schedule for one task: one or two minutes."""
     from dllm_decode.commands.output import messages, results
     from dllm_decode.registry import load_registry
 
