@@ -5,6 +5,7 @@ Knows the recipes by name, as data; a recipe that is not installed is left out. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -70,11 +71,11 @@ def reference_digests(gen_length: int) -> set[str]:
 
 
 def equal_forwards(gen_length: int, forwards: float) -> list[Strategy]:
-    """Return LLaDA's rule with as many steps as another strategy took forwards, for every block length.
+    """Return LLaDA's rule with as many steps as another strategy took forwards, rounded up, at every block length.
 
     The control tells what a schedule earns beyond taking fewer steps; random order tells what the order earns.
     """
-    steps = min(max(round(forwards), 1), gen_length)
+    steps = min(math.ceil(forwards), gen_length)
     controls = [_adapt("llada", steps, {"block": "whole"}, gen_length)]
     for length in (2**e for e in range(2, gen_length.bit_length())):
         if length < gen_length:
@@ -85,8 +86,8 @@ def equal_forwards(gen_length: int, forwards: float) -> list[Strategy]:
 
 
 def random_order(gen_length: int, forwards: float) -> Strategy | None:
-    """Return LLaDA's rule in random order with as many steps as another strategy took forwards."""
-    steps = min(max(round(forwards), 1), gen_length)
+    """Return LLaDA's rule in random order with as many steps as another strategy took forwards, rounded up."""
+    steps = min(math.ceil(forwards), gen_length)
     return _adapt("llada", steps, {"block": "whole", "confidence": "random"}, gen_length)
 
 

@@ -100,8 +100,14 @@ def tune(
     search.run(study, space)
     record = _record(lm, settings, name, space, search, objective)
     report = search.conclude(study, record)
-    record |= {"seconds": round(time.perf_counter() - started, 1), "forward_passes_spent": objective.decoded}
-    report.record.update(record)
+    for quantity, spent in (
+        ("seconds", round(time.perf_counter() - started, 1)),
+        ("forward_passes", objective.decoded),
+    ):
+        # Earlier runs of the same study are part of its cost.
+        total = study.user_attrs.get(f"{quantity}_spent", 0) + spent
+        study.set_user_attr(f"{quantity}_spent", total)
+        report.record[f"{quantity}_spent"] = total
     return _written(report, study, settings)
 
 
