@@ -105,7 +105,7 @@ def tune(
         ("forward_passes", objective.decoded),
     ):
         # Earlier runs of the same study are part of its cost.
-        total = study.user_attrs.get(f"{quantity}_spent", 0) + spent
+        total = round(study.user_attrs.get(f"{quantity}_spent", 0) + spent, 1)
         study.set_user_attr(f"{quantity}_spent", total)
         report.record[f"{quantity}_spent"] = total
     return _written(report, study, settings)
