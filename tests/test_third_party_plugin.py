@@ -67,7 +67,7 @@ def answers(example: Path, work: Path) -> Any:
     install = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target"]
     subprocess.run([sys.executable, "-m", *install, str(site), str(example)], check=True)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("DLLM_DECODE_")}
-    fresh = {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(work / "cache"), "DLLM_DECODE_STRICT": "1"}
+    fresh = {"PYTHONPATH": str(site), "DLLM_DECODE_CACHE": str(work / "cache"), "DLLM_DECODE_STRICT": "1"}
     command = [sys.executable, "-c", SESSION, str(work), str(example), NAME, MODEL]
     done = subprocess.run(command, env={**kept, **fresh}, cwd=work, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
