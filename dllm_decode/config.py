@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -163,7 +163,7 @@ def part_of(kind: str) -> BeforeValidator:
         if not isinstance(value, Mapping) or "name" not in value:
             raise ValueError(f"should be a part's name or a mapping with a name, got {value!r}")
         try:
-            cls = _registered(kind, str(value["name"]))
+            cls = registered(kind, str(value["name"]))
         except DecodeError as error:
             raise ValueError(str(error)) from None
         _refuse_unknown_fields(value, cls)
@@ -172,7 +172,7 @@ def part_of(kind: str) -> BeforeValidator:
     return BeforeValidator(resolve)
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     """Wrap one part given where several may stand."""
     return [value] if isinstance(value, str | Mapping | PartConfig) else value
 
@@ -195,10 +195,10 @@ class Strategy(_Frozen):
         description="How a proposed token is scored."
     )
     logits: Annotated[
-        tuple[Annotated[SerializeAsAny[LogitsConfig], part_of("logits")], ...], BeforeValidator(_as_list)
+        tuple[Annotated[SerializeAsAny[LogitsConfig], part_of("logits")], ...], BeforeValidator(as_list)
     ] = Field(default=(), description="Changes to the logits, in order.")
     stop: Annotated[
-        tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...], BeforeValidator(_as_list)
+        tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...], BeforeValidator(as_list)
     ] = Field(default=(), description="Rules that end a row early.")
     cache: Annotated[SerializeAsAny[CacheConfig], part_of("cache")] | None = Field(
         default=None, description="Which keys and values are recomputed; null recomputes all."
@@ -265,9 +265,11 @@ class Strategy(_Frozen):
         Raises:
             ConfigError: No such path, or a value that does not validate.
         """
+        from dllm_decode.overrides import assign
+
         data: dict[str, Any] = {field: getattr(self, field) for field in type(self).model_fields}
         for path in sorted(changes, key=lambda path: (path.count("."), not path.endswith(".name"), path)):
-            _assign(data, path, changes[path])
+            assign(data, path, changes[path])
         return self.parse(data, self.name)
 
     def digest(self) -> str:
@@ -305,7 +307,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"override {text!r}: the value is not YAML: {yaml_problem(error)}") from None
 
 
-def _registered(kind: str, name: str) -> type[PartConfig]:
+def registered(kind: str, name: str) -> type[PartConfig]:
+    """Return the config class that a plugin registered under a name."""
     # The registry imports this module, so it is asked for only when a name is to be resolved.
     from dllm_decode.registry import load_registry
 
@@ -316,51 +319,3 @@ def _refuse_unknown_fields(data: Mapping[str, Any], cls: type[BaseModel]) -> Non
     for key in data:
         if key not in cls.model_fields:
             raise ValueError(unknown_name("field", str(key), cls.model_fields))
-
-
-def _assign(data: dict[str, Any], path: str, value: Any) -> None:
-    """Write `value` at a dotted path; parts on the way become mappings, which are validated afterwards."""
-    *parents, last = path.split(".")
-    target: Any = data
-    for depth, key in enumerate(parents):
-        place = _place(target, key, path)
-        inner = target[place]
-        if last == "name" and depth + 1 == len(parents) and isinstance(inner, PartConfig):
-            inner = _renamed(inner, str(value), path)
-        elif parents[0] in KINDS:
-            inner = _opened(inner)
-        if not isinstance(inner, dict | list):
-            raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} is {inner!r} and has no fields.")
-        target[place] = inner
-        target = inner
-    if parents and isinstance(target, dict) and "name" in target:
-        target[last] = value
-    else:
-        target[_place(target, last, path)] = _as_list(value) if path in ("logits", "stop") else value
-
-
-def _opened(value: Any) -> Any:
-    """Return a copy that can be written to: of a part its fields, of a part's name a mapping."""
-    if isinstance(value, BaseModel | Mapping):
-        return dict(value)
-    if isinstance(value, str):
-        return {"name": value}
-    return list(value) if isinstance(value, list | tuple) else value
-
-
-def _renamed(part: PartConfig, name: str, path: str) -> dict[str, Any]:
-    """Return those fields of a part that the part called `name` has as well."""
-    try:
-        known = _registered(part.kind, name).model_fields
-    except DecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return {field: value for field, value in part if field in known}
-
-
-def _place(target: Any, key: str, path: str) -> str | int:
-    if isinstance(target, dict) and key in target:
-        return key
-    if isinstance(target, list) and key.isdigit() and int(key) < len(target):
-        return int(key)
-    known: Iterable[str] = target if isinstance(target, dict) else map(str, range(len(target)))
-    raise ConfigError(f"{path}: {unknown_name('field', key, known)}")
