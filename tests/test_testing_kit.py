@@ -128,6 +128,11 @@ def test_a_scheduler_that_looks_across_rows_is_found() -> None:
     assert "depend on its batch mates" in said
 
 
+def test_a_confidence_that_looks_at_the_blocks_of_other_rows_is_found() -> None:
+    said = verdict(Relative(), "test_a_row_does_not_depend_on_its_batch_mates")
+    assert said.startswith("relative with several blocks at once: a row's tokens depend on its batch mates")
+
+
 def test_a_scheduler_that_draws_from_the_global_generator_is_found() -> None:
     def coin(view: Any, proposal: Proposal) -> Tensor:
         return view.open & (torch.rand(view.open.shape) > 0.5)
@@ -324,6 +329,16 @@ class Masking(StopConfig):
     def fill(self, view: Any, special: Any) -> tuple[Tensor, Tensor] | None:
         where = view.canvas.undecided.clone()
         return where, torch.full_like(view.canvas.tokens, special.mask)
+
+
+class Relative(ConfidenceConfig):
+    """Scores beside the best of the whole window."""
+
+    name: Literal["relative"] = "relative"
+
+    def propose(self, view: Any) -> Proposal:
+        probability = view.stats.probability
+        return Proposal(view.stats.token, probability / probability.amax(1, keepdim=True))
 
 
 RETURNS = "what_it_is_given_stays_as_it_was_and_what_it_returns_is_right"
