@@ -15,6 +15,10 @@ class Edit(ReviseConfig):
 
     Sees the whole generation region after every forward, and goes on after the last mask until a forward changes
     nothing, at most `extra_steps` forwards.
+
+    It needs a model that was trained to predict tokens it is shown, as LLaDA2 was. One trained on masked positions
+    alone, such as LLaDA or the embedded model, says nothing of value where a token stands: on the embedded model's code
+    task editing takes right answers from 92 to 64 of the first 100.
     """
 
     name: Literal["edit"] = "edit"
