@@ -5,7 +5,7 @@ Knows generations and what the model was asked; accuracy on a task is the caller
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dllm_decode.config import CacheConfig, Strategy
 from dllm_decode.errors import ConfigError
 from dllm_decode.generation import Generation, ended
 from dllm_decode.lm import DiffusionLM
-from dllm_decode.parts import CachingDenoiser, ModelInputs, SpecialTokens
+from dllm_decode.parts import CachingDenoiser, HeadedDenoiser, ModelInputs, SpecialTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,9 @@ class _Counter:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.columns = self.rows = 0
+        if isinstance(inner, HeadedDenoiser):
+            self.head = inner.head
+            self.hidden = lambda inputs: self._counted(inputs, inner.hidden)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -138,9 +141,11 @@ class _Counter:
         return self._inner.new_cache()
 
     def logits(self, inputs: ModelInputs) -> Tensor:
+        return self._counted(inputs, self._inner.logits)
+
+    def _counted(self, inputs: ModelInputs, answer: Callable[[ModelInputs], Tensor]) -> Tensor:
         rows, length = inputs.tokens.shape
         columns = slice(0, length) if inputs.recompute is None else inputs.recompute
         self.rows += rows
         self.columns += rows * (columns.stop - columns.start)
-        logits: Tensor = self._inner.logits(inputs)
-        return logits
+        return answer(inputs)

@@ -81,10 +81,13 @@ class Contract:
         _expect("confidence", part, tokens, shape, torch.int64, view.stage, view.step)
         _expect("confidence", part, score, shape, torch.float32, view.stage, view.step)
 
-    def check_selection(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
-        """Check the selection's shape now; remember on the device whether values were at fault."""
-        stage, step, open_ = view.stage, view.step, view.open
-        _expect("scheduler", scheduler, chosen, tuple(open_.shape), torch.bool, stage, step)
+    def check_selection(self, view: StepView, chosen: Tensor, scheduler: Any) -> None:
+        """Check the selection's shape, before it is committed."""
+        _expect("scheduler", scheduler, chosen, tuple(view.open.shape), torch.bool, view.stage, view.step)
+
+    def check_values(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
+        """Remember on the device whether the values of a proposal and its selection were at fault."""
+        open_ = view.open
         faults = (
             view.stats.probability.isnan() & open_,
             proposal.score.isnan() & open_,
@@ -92,7 +95,7 @@ class Contract:
             (proposal.tokens == self.mask_id) & chosen & open_,
         )
         self._flags.append(torch.stack(faults).flatten(1).any(1))  # (4,) bool
-        self._steps.append((view.block, stage, step, scheduler))
+        self._steps.append((view.block, view.stage, view.step, scheduler))
 
     def check_revision(self, reviser: Reviser, view: RevisionView, revision: Revision) -> None:
         """Check a revision's shapes now; remember on the device whether values were at fault."""

@@ -5,7 +5,7 @@ Knows the protocols of the parts and nothing of any strategy or model by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from dllm_decode.config import Strategy
 from dllm_decode.contract import Contract
 from dllm_decode.numerics import Noise, best_open
 from dllm_decode.parts import Denoiser, StopRule
-from dllm_decode.reader import Reader, Reading
+from dllm_decode.reader import Question, Reader, Reading
 from dllm_decode.revisions import Revisions
 from dllm_decode.state import (
     Block,
@@ -28,9 +28,10 @@ from dllm_decode.state import (
     VocabStats,
 )
 from dllm_decode.trace import StepEvent
+from dllm_decode.transfer import Answer
 
 WORTH_DROPPING = 0.8
-"""Share of a batch's rows with something open at which the others are left out of a forward."""
+"""Share of a batch's rows with something open up to which the others are left out of a forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,6 @@ class Decoded:
     """Why the run ended; always "complete": a decode that cannot finish raises instead."""
 
 
-@torch.inference_mode()
 def decode(
     denoiser: Denoiser,
     canvas: Canvas,
@@ -69,21 +69,19 @@ def decode(
     Raises:
         ContractError: A part, or the model, broke its contract; names the part, its plugin, the stage and the step.
     """
-    run = _Run(denoiser, canvas, strategy, seed, row_ids, on_step)
-    for block in run.policy.blocks(run.block_context()):
-        run.contract.count_block(block)
-        for stage in run.layering.stages(run.stage_context(block)):
-            committed = run.finish(block, stage)
-            if committed and block.brief:
-                break
-    run.revisions.close(run.read)
-    run.contract.verify()
-    run.contract.refuse_undecided(canvas)
-    return Decoded(canvas, run.passes, run.model_calls, "complete")
+    return finish(Run(denoiser, canvas, strategy, seed, row_ids, on_step))
 
 
-class _Run:
-    """The state of one decode."""
+@torch.inference_mode()
+def finish(run: Run) -> Decoded:
+    """Make a decode's forwards, one after another, until it ends."""
+    for question in run.forwards():
+        run.take(question, *run.reader.read(question))
+    return run.decoded()
+
+
+class Run:
+    """One decode: asks a question for each forward, and goes on when it has the reading."""
 
     def __init__(
         self,
@@ -92,8 +90,14 @@ class _Run:
         strategy: Strategy,
         seed: int,
         row_ids: Tensor | None,
-        on_step: Callable[[StepEvent], None] | None,
+        on_step: Callable[[StepEvent], None] | None = None,
+        worth_dropping: float | None = None,
     ) -> None:
+        """Build the parts; the arguments are those of `decode`.
+
+        `worth_dropping` is the share of the rows with something open up to which the others are left out of a forward;
+        the engine's own if not given.
+        """
         rows, device = canvas.rows, canvas.tokens.device
         self.canvas, self.seed, self.on_step, self.steps = canvas, seed, on_step, strategy.steps
         self.policy = strategy.block.build()
@@ -103,7 +107,6 @@ class _Run:
         self.stops: list[StopRule] = [stop.build() for stop in strategy.stop]
         # A stop rule decides positions of later blocks, so nothing is known of those beforehand.
         canvas.uniform &= not self.stops
-        self.reader = Reader(denoiser, canvas, strategy)
         self.contract = Contract(canvas, strategy)
         self.row_ids = torch.arange(rows, device=device) if row_ids is None else row_ids.to(device)
         self.columns = torch.arange(-canvas.length, 0, device=device)  # (L,)
@@ -112,17 +115,41 @@ class _Run:
         # A row's forward is new, and counted, only if the row has changed since the last one counted.
         self.changed = torch.ones(rows, dtype=torch.bool, device=device)
         self.model_calls = 0
+        self._worth_dropping = WORTH_DROPPING if worth_dropping is None else worth_dropping
         self._reading: Reading | None = None
         self._where: Tensor | None = None
         """(B, W) bool; the positions of the block at hand, by which a stage over all of it is known."""
+        self._most = canvas.length
+        """No row has more undecided columns in the block's window."""
+        self._rows: frozenset[int] | None = None
+        """The rows that forwards run, where the others are not worth it."""
         self.revisions = Revisions(strategy, canvas, self.contract, self.changed, self._tell)
         asking = (self.policy, self.layering, self.scheduler, self.confidence, *self.stops)
-        self.needs = self.revisions.needs.union(*(getattr(part, "needs", ()) for part in asking))
+        needs = self.revisions.needs.union(*(getattr(part, "needs", ()) for part in asking))
+        self.reader = Reader(denoiser, canvas, strategy, needs)
+
+    def forwards(self) -> Iterator[Question]:
+        """Decode, and yield what each forward is to answer; the caller gives it to `take` before it resumes."""
+        for block in self.policy.blocks(self.block_context()):
+            self.contract.count_block(block)
+            self._most, self._rows = block.window.stop - block.window.start, None
+            for stage in self.layering.stages(self.stage_context(block)):
+                committed = yield from self.work_off(block, stage)
+                if committed and block.brief:
+                    break
+        self.revisions.close(self.read)
+        self.contract.verify()
+        self.contract.refuse_undecided(self.canvas)
+
+    def decoded(self) -> Decoded:
+        """Return what came out, after the last forward."""
+        return Decoded(self.canvas, self.passes, self.model_calls, "complete")
 
     def block_context(self) -> BlockContext:
         """What the block policy sees."""
 
         def probe(block: Block) -> VocabStats:
+            self._most = block.window.stop - block.window.start
             window = block.window
             return self.read(block, self.canvas.undecided[:, window] & block.where[:, window]).of(window)
 
@@ -140,27 +167,32 @@ class _Run:
             self.canvas, block, where, block.steps, block.size, probe, lambda: self._noise(window)
         )
 
-    def finish(self, block: Block, stage: Stage) -> bool:
+    def work_off(self, block: Block, stage: Stage) -> Generator[Question, None, bool]:
         """Run a stage until nothing in it is open, or, in a brief block, for one step; say whether it committed."""
         self.contract.check_stage(block, stage)
         scheduler = stage.scheduler or self.scheduler
         window, where = block.window, stage.where
         open_ = self.canvas.undecided[:, window] & where  # (B, W)
         stage_open = open_.sum(1)  # (B,)
-        rows: frozenset[int] | None = None
         most = stage.size
         if most is None and block.busy is not None and where is self._where:
             # The block policy had to ask already, and a brief block takes one step.
-            most, rows = 1, self._few(block.busy)
+            most = 1
+            self._drop(block, block.busy)
         elif most is None:
-            left = stage_open.tolist()
-            most, rows = max(left), self._few(left)
+            most = max(self._look(block, self._count(block, open_)))
+        elif self.reader.cache is None:
+            self._rows = None
         budget = None if scheduler.adaptive else stage.steps
         asks = bool(self.stops) or not scheduler.exact
         limit = most if budget is None else min(budget, most)
+        begun = self._most
         last: Proposal | None = None
         for step in range(limit):
-            reading = self.read(block, open_, rows)
+            if (question := self.ask(block, open_, self._rows)) is not None:
+                yield question
+            reading = self._reading
+            assert reading is not None, "whoever runs the forwards hands every reading to `take`"
             view = StepView(
                 canvas=self.canvas,
                 block=block,
@@ -176,30 +208,57 @@ class _Run:
             last = self.confidence.propose(view)
             self.contract.check_proposal(view, last)
             chosen = scheduler.select(view, last)
-            self.contract.check_selection(view, last, chosen, scheduler)
+            self.contract.check_selection(view, chosen, scheduler)
             self.commit(view, last, chosen, promised=scheduler.exact)
             self.revisions.after_commit(reading, block, where, view.open, endless=budget is None)
+            open_ = self.canvas.undecided[:, window] & where
+            # The question is on its way while the device does the rest of the step.
+            counts = self._count(block, open_) if asks and not block.brief else None
+            self.contract.check_values(view, last, chosen, scheduler)
             if block.brief:
                 return True
-            open_ = self.canvas.undecided[:, window] & where
-            if asks:
-                working = open_.any(1).tolist()
-                if not any(working):
+            if counts is not None:
+                if not any(self._look(block, counts)):
                     return True
-                rows = self._few(working)
+            elif stage.size is not None:
+                self._most -= 1  # a token in every row, at least
         if limit and asks:
             self.contract.refuse_leftover(block, stage, scheduler, open_)
+        elif limit and stage.size is not None:
+            self._most = begun - stage.size
         return limit > 0
 
-    def _few(self, working: Sequence[int]) -> frozenset[int] | None:
-        """Return the rows with something open where leaving out the others pays, else None."""
-        count = sum(map(bool, working))
-        if not self.reader.drops_rows or self.revisions.far or count > WORTH_DROPPING * len(working):
-            return None
-        return frozenset(row for row, busy in enumerate(working) if busy)
+    def _count(self, block: Block, open_: Tensor) -> Answer:
+        """Ask for numbers of each row: open positions, columns undecided in the window, and those of its block."""
+        undecided = self.canvas.undecided[:, block.window]
+        counts = [open_.sum(1), undecided.sum(1)]
+        if self.reader.cache is not None:
+            counts.append((undecided & block.where[:, block.window]).sum(1))
+        return Answer(torch.stack(counts))
 
-    def read(self, block: Block, open_: Tensor, rows: frozenset[int] | None = None) -> Reading:
-        """Read the canvas as it stands; one forward serves every question asked of a version and its columns.
+    def _look(self, block: Block, counts: Answer) -> list[int]:
+        """Wait for the counts, settle which rows the next forwards run, and return each row's open positions."""
+        open_, undecided, *of_block = counts.get()
+        self._most = max(undecided)
+        # Keys and values are kept of the rows that still need them in this block.
+        self._drop(block, *(of_block or [open_]))
+        left: list[int] = open_
+        return left
+
+    def _drop(self, block: Block, left: Sequence[int]) -> None:
+        """Leave rows with nothing left out of the next forwards where that pays."""
+        count = sum(map(bool, left))
+        cached = self.reader.cache is not None
+        if not self.reader.drops_rows or self.revisions.far or (cached and block.brief):
+            return
+        held = len(left) if self._rows is None else len(self._rows)
+        if cached and count > self._worth_dropping * held:
+            return
+        worth = 0 < count < len(left) and count <= self._worth_dropping * len(left)
+        self._rows = frozenset(row for row, some in enumerate(left) if some) if worth else None
+
+    def ask(self, block: Block, open_: Tensor, rows: frozenset[int] | None = None) -> Question | None:
+        """Return what the next forward is to answer, or None: one forward serves every question of a canvas version.
 
         Args:
             block: The block that asks.
@@ -208,16 +267,29 @@ class _Run:
         """
         window = self.canvas.region if self.revisions.far else block.window
         planned = None if self.reader.plan is None else block.window
+        if self.reader.cache is not None:
+            rows = self._rows  # nothing is kept of the others
         if self._reading is not None and self._reading.covers(self.canvas.version, window, planned, rows):
-            return self._reading
+            return None
         counted = open_.any(1) & self.changed
         self.passes += counted
         self.changed &= ~counted
-        chosen = None if rows is None else self._indices(rows)
-        stats, shadow = self.reader.read(block, window, self.needs, self._noise(window), chosen)
+        return Question(block, window, planned, rows, self._most, self._noise(window))
+
+    def take(self, question: Question, stats: VocabStats, shadow: Tensor | None) -> None:
+        """Take what a forward has answered: (B, W) statistics, and what the forward plan read."""
         self.model_calls += 1
-        self._reading = Reading(self.canvas.version, window, stats, shadow, planned, rows)
+        self._reading = Reading(
+            self.canvas.version, question.window, stats, shadow, question.planned, question.rows
+        )
+
+    def read(self, block: Block, open_: Tensor) -> Reading:
+        """Read the canvas as it stands, at once; the arguments are those of `ask`."""
+        if (question := self.ask(block, open_)) is not None:
+            self.take(question, *self.reader.read(question))
+        assert self._reading is not None
         return self._reading
+
 
     def commit(self, view: StepView, proposal: Proposal, chosen: Tensor, *, promised: bool) -> None:
         """Write the chosen tokens, at least the best one of every row with open positions, and apply stop rules.
@@ -255,13 +327,6 @@ class _Run:
         self.canvas.commit(whole, where, tokens)
         score = torch.ones(where.shape, device=where.device)
         self._tell(view.block, "stop", view.step, whole, where, tokens, score)
-
-    def _indices(self, rows: frozenset[int]) -> Tensor:
-        """(R,) int64 on the canvas's device, without waiting for it."""
-        device = self.canvas.tokens.device
-        if device.type != "cuda":
-            return torch.tensor(sorted(rows), device=device)
-        return torch.tensor(sorted(rows)).pin_memory().to(device, non_blocking=True)
 
     def _noise(self, window: slice) -> Noise:
         return Noise(self.seed, self.row_ids, self.commits, self.columns[window])

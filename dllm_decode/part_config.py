@@ -75,6 +75,11 @@ class LayeringConfig(PartConfig):
     kind: ClassVar[str] = "layering"
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def lockstep(self) -> bool:
+        """Whether every row of a batch has the same number of positions in a stage, whatever the model says."""
+        return False
+
     def forwards(self, steps: int | None, size: int) -> int:
         """Return the most forwards a block of `size` columns and `steps` steps can take, probes included.
 
@@ -155,6 +160,9 @@ class CacheConfig(PartConfig):
     """Config of a cache policy."""
 
     kind: ClassVar[str] = "cache"
+    fresh_blocks: ClassVar[bool] = False
+    """Whether every block's first forward recomputes everything. A row that a block is finished with can then be left
+    out of the block's other forwards, and come back in the next block."""
 
     @property
     def batch_dependent(self) -> bool:

@@ -68,7 +68,8 @@ class Confidence(Protocol):
     """Scores the proposed token of every position."""
 
     needs: frozenset[str]
-    """Names of the `VocabStats` fields beyond token and probability: "content", "second", "entropy", "distribution"."""
+    """What it reads of `VocabStats` beyond token and probability: "content", "second", "entropy", "distribution";
+    "decided" asks for the statistics of positions that are decided already."""
 
     def propose(self, view: StepView) -> Proposal:
         """Return a token and a score for every window position, read from `view.stats`."""
@@ -102,8 +103,9 @@ class LogitsProcessor(Protocol):
         """Return new logits.
 
         Args:
-            logits: (B, W, V), the model's dtype; may be changed in place.
-            unconditional: (B, W, V) where this processor asked for it, else None.
+            logits: (B, W, V), the model's dtype; may be changed in place. Where they would fill the memory, a part of
+                the positions at a time, as (1, n, V).
+            unconditional: The same shape where this processor asked for it, else None.
             special: The model's special token ids.
         """
         ...
@@ -189,6 +191,9 @@ class ModelInputs:
     """(B, T) int64; None counts from a row's first valid column."""
     extra: int = 0
     """E; `tokens` then has T = L + E columns, and logits are wanted of the window and of the last E."""
+    columns: Tensor | None = None
+    """(B, K) int64, inside the window: the only columns wanted, each row its own; None is all of the window. Given to
+    a `HeadedDenoiser` alone, and never beside `extra`."""
 
 
 @runtime_checkable
@@ -196,7 +201,24 @@ class CachingDenoiser(Protocol):
     """A denoiser that can reuse keys and values."""
 
     def new_cache(self) -> Any:
-        """Return an empty cache for one decode."""
+        """Return an empty cache for one decode.
+
+        If it has a method `keep(rows)`, which forgets all rows but those of an (R,) int64 tensor, rows that are done
+        with a block leave its forwards. A forward that recomputes everything may come with other rows than before.
+        """
+        ...
+
+
+@runtime_checkable
+class HeadedDenoiser(Protocol):
+    """A denoiser whose logits are a head's on hidden states, so that they can be made for a few positions at a time."""
+
+    def hidden(self, inputs: ModelInputs) -> Tensor:
+        """Return (B, W + E, D) states that predict the window and the extra columns, or (B, K, D) of `columns`."""
+        ...
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return (..., V) logits of (..., D) states, on the device of the model's inputs; a tensor of the caller's."""
         ...
 
 

@@ -1,6 +1,7 @@
 """From a canvas to statistics: forward plan, cache, model, guidance, logits processors, one pass over the vocabulary.
 
-Knows the order of these; when to read, and what for, is the engine's business.
+Knows the order of these, and how little of a canvas can be run and read; when to read, and what for, is the engine's
+business.
 """
 
 from __future__ import annotations
@@ -13,17 +14,40 @@ from torch import Tensor
 
 from dllm_decode.config import Strategy
 from dllm_decode.errors import ConfigError
-from dllm_decode.numerics import Noise, vocabulary_statistics
+from dllm_decode.numerics import Noise
 from dllm_decode.parts import (
     CachePolicy,
     CachingDenoiser,
     Denoiser,
     ForwardPlan,
+    HeadedDenoiser,
     LogitsProcessor,
     ModelInputs,
     SpecialTokens,
 )
 from dllm_decode.state import Block, Canvas, VocabStats
+from dllm_decode.transfer import to_device
+from dllm_decode.vocabulary import read_in_pieces
+
+WORTH_PICKING = 2**18
+"""Logits that must be saved, in all rows, for picking the undecided columns to cost less than reading all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a decode has to know of its canvas before it can go on: one forward."""
+
+    block: Block
+    window: slice
+    """The columns asked about; W of them."""
+    planned: slice | None
+    """The block's window that the forward plan is asked for; None without a plan."""
+    rows: frozenset[int] | None
+    """The rows with something to decide, where the others are not worth running; None is all."""
+    most: int
+    """No row has more undecided columns in the window, as far as the host knows; at most W."""
+    noise: Noise
+    """Of every row, over the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +78,40 @@ class Reading:
         return self.stats.narrow(slice(window.start - self.window.start, window.stop - self.window.start))
 
 
-class Reader:
-    """Runs the model for one decode."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What goes through the model in one forward, R rows of one decode or of several, and what is read of it."""
 
-    def __init__(self, denoiser: Denoiser, canvas: Canvas, strategy: Strategy) -> None:
-        """Build the parts that stand between canvas and statistics.
+    tokens: Tensor
+    """(R, L) int64."""
+    valid: Tensor | None
+    """(R, L) bool, False on padding; None when every column is valid."""
+    given: Tensor | None
+    """(R, L) bool, what guidance masks; None without guidance."""
+    window: slice
+    """Covers what is read."""
+    columns: Tensor | None
+    """(R, K) int64, the columns that are read of each row; None is the whole window."""
+    keys: Tensor | None
+    """(R, K) int64, what the noise of each position read grows from; None at temperature 0."""
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return self.tokens.shape[1]
+
+
+class Reader:
+    """Answers the questions of one decode."""
+
+    def __init__(self, denoiser: Denoiser, canvas: Canvas, strategy: Strategy, needs: frozenset[str]) -> None:
+        """Build the parts that stand between canvas and statistics; `needs` names what some part reads.
 
         Raises:
             ConfigError: The model cannot do what a part asks of it.
         """
         self.denoiser, self.canvas, self.temperature = denoiser, canvas, strategy.temperature
+        self.needs = needs
         self.processors: list[LogitsProcessor] = [part.build() for part in strategy.logits]
         self.policy: CachePolicy | None = None if strategy.cache is None else strategy.cache.build()
         self.plan: ForwardPlan | None = None if strategy.forward is None else strategy.forward.build()
@@ -75,68 +123,174 @@ class Reader:
                 f"which {type(denoiser).__name__} does not; set forward to null."
             )
         self._block, self._forwards = -1, 0
-        self.drops_rows = self.policy is None and self.plan is None
+        self.drops_rows = self.plan is None and (
+            strategy.cache is None or (strategy.cache.fresh_blocks and getattr(self.cache, "keep", None) is not None)
+        )
         """Whether rows that have nothing to decide can be left out of a forward."""
-        self.valid = canvas.valid if canvas.padded else None
-        self.given: Tensor | None = None
-        if any(processor.unconditional for processor in self.processors):
-            self.given = ~canvas.undecided  # (B, L): prompt and padding, fixed before the first commit
-            self.valid = None if self.valid is None else self.valid.repeat(2, 1)
+        self._held: frozenset[int] | None = None  # the rows of which keys and values are kept; None is all
+        self._headed = denoiser if isinstance(denoiser, HeadedDenoiser) else None
+        self.picks = self._headed is not None and self.plan is None
+        """Whether the model can be asked for columns of each row's own."""
+        self._undecided_only = self.picks and not self.needs & {"decided", "distribution"}
+        guided = any(processor.unconditional for processor in self.processors)
+        self._given = ~canvas.undecided if guided else None  # (B, L): prompt and padding, before the first commit
+        # The same tensors in every forward over the same rows: a denoiser builds its mask from them once.
+        self._part: tuple[frozenset[int] | None, Tensor | None, Tensor | None] = (
+            None,
+            canvas.valid if canvas.padded else None,
+            self._given,
+        )
+        self._once: Tensor | None = None
+        self._twice: Tensor | None = None  # `_once` for both halves of guidance
 
     @property
     def special(self) -> SpecialTokens:
         """The model's special token ids."""
         return self.denoiser.special
 
-    def read(
-        self,
-        block: Block,
-        window: slice,
-        needs: frozenset[str],
-        noise: Noise,
-        rows: Tensor | None = None,
-    ) -> tuple[VocabStats, Tensor | None]:
-        """Run the model once; return (B, W) statistics of the window and (B, E) what the forward plan read.
+    def read(self, question: Question) -> tuple[VocabStats, Tensor | None]:
+        """Run the model once; return (B, W) statistics of the window and (B, E) what the forward plan read."""
+        load = self.load(question)
+        if self.plan is None:
+            return self.place(question, load, self.run(load, question.block, question.rows)), None
+        inputs = self.plan.plan(self._inputs(load, question.block, None), question.block, self.special)
+        logits = self._processed(*_halves(self.denoiser.logits(inputs), load.given))  # (B, W + E, V)
+        width = question.window.stop - question.window.start
+        shadow = self.plan.read(logits[:, width:], self.canvas, question.block)
+        return self._statistics(logits[:, :width], load.keys), shadow
+
+    def load(self, question: Question) -> Load:
+        """Return what the model has to be run on."""
+        canvas, window, rows = self.canvas, question.window, question.rows
+        tokens, noise, undecided = canvas.tokens, question.noise, canvas.undecided[:, window]
+        whole = canvas.valid if canvas.padded else None
+        valid, given = whole, self._given
+        if rows is not None:
+            chosen = to_device(torch.tensor(sorted(rows)), tokens.device)
+            tokens, noise, undecided = tokens[chosen], noise.of_rows(chosen), undecided[chosen]
+            if self._part[0] != rows:
+                given = None if self._given is None else self._given[chosen]
+                self._part = (rows, None if whole is None else whole[chosen], given)
+            _, valid, given = self._part
+        keys = noise.keys() if self.temperature > 0 else None  # (R, W)
+        columns = None
+        width = window.stop - window.start
+        if self._undecided_only and len(tokens) * (width - question.most) * self.denoiser.vocab_size >= WORTH_PICKING:
+            # Undecided columns first, in their order; a row with fewer of them reads some decided ones as well.
+            columns = (~undecided).sort(dim=1, stable=True).indices[:, : question.most]  # (R, K)
+            keys = None if keys is None else keys.gather(1, columns)
+            columns = columns + window.start
+        return Load(tokens, valid, given, window, columns, keys)
+
+    def run(self, load: Load, block: Block, rows: frozenset[int] | None = None) -> VocabStats:
+        """Run the model once; return (R, K) statistics of what is read.
 
         Args:
-            block: The block that is decoded.
-            window: The columns to read; W of them.
-            needs: The statistics that some part reads.
-            noise: Of every row.
-            rows: (R,) int64, the only rows to run; the statistics of the others are zeros. None is all.
+            load: What to run and to read.
+            block: The block that is decoded, for the cache policy.
+            rows: Whose keys and values the forward uses; None is all rows of the decode.
         """
-        tokens, valid, given = self.canvas.tokens, self.valid, self.given
+        inputs = self._inputs(load, block, rows)
+        denoiser = self._headed
+        if denoiser is None:
+            return self._statistics(
+                self._processed(*_halves(self.denoiser.logits(inputs), load.given)), load.keys
+            )
+        hidden = denoiser.hidden(inputs)  # (R or 2R, K, D)
+        conditional, unconditional = _halves(hidden, load.given)
+        shape = conditional.shape[:2]
+
+        def logits_of(piece: slice) -> Tensor:
+            whole = piece.stop - piece.start == shape.numel()
+
+            def head(states: Tensor) -> Tensor:
+                return denoiser.head(states if whole else states.flatten(0, 1)[None, piece])
+
+            logits = self._processed(head(conditional), None if unconditional is None else head(unconditional))
+            return logits.flatten(0, 1)  # (n, V)
+
+        keys = None if load.keys is None else load.keys.flatten()
+        stats = read_in_pieces(
+            logits_of,
+            shape.numel(),
+            self.denoiser.vocab_size,
+            load.tokens.device,
+            self.special,
+            self.needs,
+            self.temperature,
+            keys,
+        )
+        return stats.map(lambda value: value.reshape(*shape, *value.shape[1:]))
+
+    def place(self, question: Question, load: Load, stats: VocabStats) -> VocabStats:
+        """Return the (B, W) statistics of the question from the (R, K) ones of its load."""
+        window, rows = question.window, question.rows
+        if load.columns is not None:
+            stats = stats.widen(load.columns - window.start, window.stop - window.start)
         if rows is not None:
-            tokens, noise = tokens[rows], noise.of_rows(rows)
-            valid = None if valid is None else valid[: self.canvas.rows][rows]
-            given = None if given is None else given[rows]
-            valid = valid.repeat(2, 1) if valid is not None and given is not None else valid
-        if given is not None:
-            tokens = torch.cat([tokens, tokens.masked_fill(given, self.canvas.mask_id)])
-        inputs = ModelInputs(tokens, valid, window, self.cache, self._columns(block))
-        if self.plan is not None:
-            inputs = self.plan.plan(inputs, block, self.special)
-        logits = self.denoiser.logits(inputs)  # (B or 2B, W + E, V)
-        unconditional = None
-        if self.given is not None:
-            logits, unconditional = logits.chunk(2)
+            chosen = to_device(torch.tensor(sorted(rows)), load.tokens.device)
+            stats = stats.spread(chosen, self.canvas.rows)
+        return stats
+
+    def _inputs(self, load: Load, block: Block, rows: frozenset[int] | None) -> ModelInputs:
+        tokens, valid, columns = load.tokens, load.valid, load.columns
+        if load.given is not None:
+            tokens = torch.cat([tokens, tokens.masked_fill(load.given, self.canvas.mask_id)])
+            if valid is not None and valid is not self._once:
+                self._once, self._twice = valid, valid.repeat(2, 1)
+            valid = None if valid is None else self._twice
+            columns = None if columns is None else columns.repeat(2, 1)
+        recompute = self._recomputed(block)
+        if self.cache is not None:
+            self._keep(rows, recompute)
+        return ModelInputs(tokens, valid, load.window, self.cache, recompute, columns=columns)
+
+    def _keep(self, rows: frozenset[int] | None, recompute: slice | None) -> None:
+        """Let the cache hold these rows alone; a forward that recomputes everything sees to that itself."""
+        if recompute is not None and rows is not None and rows != self._held:
+            held = range(self.canvas.rows) if self._held is None else sorted(self._held)
+            kept = [place for place, row in enumerate(held) if row in rows]
+            if self._given is not None:
+                kept += [place + len(held) for place in kept]
+            self.cache.keep(to_device(torch.tensor(kept), self.canvas.tokens.device))
+        self._held = rows
+
+    def _processed(self, logits: Tensor, unconditional: Tensor | None) -> Tensor:
         for processor in self.processors:
             logits = processor.process(logits, unconditional, self.special)
-        shadow = None
-        if self.plan is not None:
-            width = window.stop - window.start
-            shadow = self.plan.read(logits[:, width:], self.canvas, block)
-            logits = logits[:, :width]
-        stats = vocabulary_statistics(logits, self.special, needs, self.temperature, noise)
-        return (stats if rows is None else stats.spread(rows, self.canvas.rows)), shadow
+        return logits
 
-    def _columns(self, block: Block) -> slice | None:
+    def _statistics(self, logits: Tensor, keys: Tensor | None) -> VocabStats:
+        """Return (R, K) statistics of (R, K, V) logits."""
+        flat = logits.flatten(0, 1)
+        stats = read_in_pieces(
+            lambda piece: flat[piece],
+            flat.shape[0],
+            flat.shape[1],
+            flat.device,
+            self.special,
+            self.needs,
+            self.temperature,
+            None if keys is None else keys.flatten(),
+        )
+        shape = logits.shape[:2]
+        return stats.map(lambda value: value.reshape(*shape, *value.shape[1:]))
+
+    def _recomputed(self, block: Block) -> slice | None:
         """Return what the policy recomputes in this forward of the block."""
         if self.policy is None:
             return None
         self._forwards = self._forwards + 1 if self._block == block.number else 0
         self._block = block.number
         return self.policy.recompute(block, self._forwards, self.canvas.length)
+
+
+def _halves(values: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the conditional and the unconditional rows; None without guidance."""
+    if given is None:
+        return values, None
+    conditional, unconditional = values.chunk(2)
+    return conditional, unconditional
 
 
 def _new_cache(denoiser: Denoiser, strategy: Strategy) -> Any:

@@ -36,7 +36,7 @@ class Revisions:
             tell: Called after every revision.
         """
         self.revisers: list[Reviser] = [part.build() for part in strategy.revise]
-        self.needs: frozenset[str] = frozenset().union(*(reviser.needs for reviser in self.revisers))
+        self.needs: frozenset[str] = frozenset().union(*({"decided"} | reviser.needs for reviser in self.revisers))
         self.far = any(reviser.reach == "region" for reviser in self.revisers)
         """Whether a reviser must see the whole generation region in every forward."""
         self._canvas, self._contract, self._changed, self._tell = canvas, contract, changed, tell

@@ -6,10 +6,11 @@ models and strategies; only the engine calls `commit` and `reopen`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -122,7 +123,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class VocabStats:
-    """What one pass over the logits of a window yields. A field that no part declared in `needs` is None."""
+    """What one pass over the logits of a window yields. A field that no part declared in `needs` is None.
+
+    Only what is undecided is promised. Positions that are decided, and rows that wait for their batch mates, may hold
+    zeros, unless a part names "decided" among its needs, or the strategy revises.
+    """
 
     token: Tensor
     """(B, W) int64; the proposed token: the argmax, of Gumbel-noised logits at temperature > 0."""
@@ -137,22 +142,36 @@ class VocabStats:
     entropy: Tensor | None = None
     """(B, W) float32, nats. Need: "entropy"."""
     log_probabilities: Tensor | None = None
-    """(B, W, V) float32, nats; the mask token included. Need: "distribution", the one that is not small."""
+    """(B, W, V) float32, nats; the mask token included. Need: "distribution", the one that is not small, and
+    the one whose decided positions are always there."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> VocabStats:
+        """Return the result of a change to every statistic that is there."""
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return VocabStats(**{name: change(value) for name, value in values if value is not None})
 
     def narrow(self, columns: slice) -> VocabStats:
         """Return the statistics of some of the window's columns; views, not copies."""
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, value in values.items():
-            values[name] = None if value is None else value[:, columns]
-        return VocabStats(**values)
+        return self.map(lambda value: value[:, columns])
+
+    def widen(self, columns: Tensor, width: int) -> VocabStats:
+        """Return the (R, W) statistics whose (R, K) int64 `columns` these are; zeros elsewhere."""
+
+        def placed(value: Tensor) -> Tensor:
+            blank = value.new_zeros(value.shape[0], width, *value.shape[2:])
+            return blank.scatter_(1, columns, value)
+
+        return self.map(placed)
 
     def spread(self, rows: Tensor, count: int) -> VocabStats:
         """Return the statistics of (R,) int64 `rows` among `count` of them, zeros in the others."""
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, value in values.items():
-            if value is not None:
-                values[name] = value.new_zeros(count, *value.shape[1:]).index_copy_(0, rows, value)
-        return VocabStats(**values)
+        return self.map(lambda value: value.new_zeros(count, *value.shape[1:]).index_copy_(0, rows, value))
+
+    @staticmethod
+    def joined(parts: Sequence[VocabStats]) -> VocabStats:
+        """Return the statistics of several groups of positions, or of rows, one after another."""
+        names = [each.name for each in fields(parts[0]) if getattr(parts[0], each.name) is not None]
+        return VocabStats(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

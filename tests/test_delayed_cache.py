@@ -108,8 +108,8 @@ def test_a_delay_below_one_forward_is_refused(fields: dict[str, Any]) -> None:
 def spied(lm: DiffusionLM, monkeypatch: pytest.MonkeyPatch) -> list[ModelInputs]:
     """Return a list that fills with what the model is asked."""
     asked: list[ModelInputs] = []
-    answer = lm.denoiser.logits
-    monkeypatch.setattr(lm.denoiser, "logits", lambda inputs: asked.append(inputs) or answer(inputs))
+    answer = lm.denoiser.hidden
+    monkeypatch.setattr(lm.denoiser, "hidden", lambda inputs: asked.append(inputs) or answer(inputs))
     return asked
 
 
@@ -145,7 +145,7 @@ def test_buffers_are_allocated_by_the_first_forward_and_kept(
 ) -> None:
     asked = spied(lm, monkeypatch)
     buffers: list[tuple[int, ...]] = []
-    answer = lm.denoiser.logits
+    answer = lm.denoiser.hidden
 
     def noted(inputs: ModelInputs) -> Tensor:
         logits = answer(inputs)
@@ -153,7 +153,7 @@ def test_buffers_are_allocated_by_the_first_forward_and_kept(
         buffers.append(tuple(part.data_ptr() for part in (*inputs.cache.keys, *inputs.cache.values)))
         return logits
 
-    monkeypatch.setattr(lm.denoiser, "logits", noted)
+    monkeypatch.setattr(lm.denoiser, "hidden", noted)
     tokens, valid = prompts()
     strategy = Strategy.load("fast-dllm", gen_length=12).override(
         {"block.length": 4, "cache": {"name": "delayed", "refresh": 3}}

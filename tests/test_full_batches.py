@@ -1,5 +1,6 @@
 """Rows with nothing left to decide are left out of the forwards that their batch mates still need."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -7,11 +8,12 @@ import torch
 
 from dllm_decode import engine
 from dllm_decode.config import Strategy
+from dllm_decode.denoisers.llama import BidirectionalLlama
 from dllm_decode.engine import Decoded, decode
 from dllm_decode.parts import ModelInputs
 from dllm_decode.testing import ScriptedDenoiser
 from dllm_decode.testing import canvas_of as kit_canvas
-from tests.random_model import RandomModel, canvas_of
+from tests.random_model import SPECIAL, RandomModel, canvas_of, random_llama
 
 LENGTH = 12
 PROMPTS = [[5], [7, 3, 9, 4, 8, 12, 6], [3, 3, 10], [15, 6, 7, 8, 9], [4, 4], [20, 21]]
@@ -70,13 +72,52 @@ def test_planned_forwards_keep_every_row() -> None:
     assert model.rows == len(PROMPTS) * done.model_calls
 
 
-def test_cached_forwards_keep_every_row() -> None:
-    rows = {}
-    for cache in (None, "dual"):
-        model = ScriptedDenoiser(wander=0.2)
-        recipe, changes = SCHEDULES["threshold"]
-        strategy = Strategy.load(recipe).override({"gen_length": LENGTH, **changes, "cache": cache})
-        decode(model, kit_canvas(PROMPTS, LENGTH), strategy)
-        rows[cache] = [len(canvas) for canvas in model.canvases]
-    assert min(rows[None]) < len(PROMPTS)
-    assert rows["dual"] == [len(PROMPTS)] * len(rows["dual"])
+def cached(strategy: Strategy, monkeypatch: pytest.MonkeyPatch, worth: float) -> tuple[Decoded, list[int]]:
+    """Return a decode on a scripted model and the rows of its forwards."""
+    monkeypatch.setattr(engine, "WORTH_DROPPING", worth)
+    model = ScriptedDenoiser(wander=0.2)
+    done = decode(model, kit_canvas(PROMPTS, LENGTH), strategy, seed=4)
+    return done, [len(canvas) for canvas in model.canvases]
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "several blocks"])
+def test_rows_leave_cached_forwards_and_come_back_in_the_next_block(
+    name: str, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, changes = SCHEDULES[name]
+    blocks = {} if "block" in changes or "block.length" in changes else {"block": {"name": "fixed", "length": 4}}
+    strategy = Strategy.load(recipe).override({"gen_length": LENGTH, **changes, **blocks, "cache": cache})
+    fast, fewer = cached(strategy, monkeypatch, 0.99)
+    plain, every = cached(strategy, monkeypatch, -1.0)
+    assert torch.equal(fast.canvas.tokens, plain.canvas.tokens)
+    assert torch.equal(fast.forward_passes, plain.forward_passes)
+    assert fast.model_calls == plain.model_calls
+    assert sum(fewer) < sum(every)
+    if name == "threshold":  # rows that have ended early do not come back, but those that only waited do
+        assert any(after > before for before, after in pairwise(fewer))
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("guided", [[], ["guidance"]])
+def test_a_cut_cache_of_a_real_model_gives_the_same_tokens(
+    guided: list[str], cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"block.length": 4, "scheduler.threshold": 0.3, "cache": cache, "logits": guided}
+    strategy = Strategy.load("fast-dllm").override({"gen_length": LENGTH, **changes})
+    results = []
+    for worth in (0.99, -1.0):
+        monkeypatch.setattr(engine, "WORTH_DROPPING", worth)
+        model = BidirectionalLlama(random_llama(), SPECIAL, None, torch.device("cpu"))
+        monkeypatch.setattr(model, "_tokens_a_piece", 40)  # several pieces of rows, of a cut cache
+        results.append(decode(model, canvas_of(PROMPTS, LENGTH), strategy, seed=4))
+    fast, plain = results
+    assert torch.equal(fast.canvas.tokens, plain.canvas.tokens)
+    assert torch.equal(fast.forward_passes, plain.forward_passes)
+
+
+def test_caches_that_know_nothing_of_rows_keep_every_row() -> None:
+    model = ScriptedDenoiser(wander=0.2)
+    changes = {"block.length": 4, "scheduler.threshold": 0.3, "cache": "delayed", "gen_length": LENGTH}
+    decode(model, kit_canvas(PROMPTS, LENGTH), Strategy.load("fast-dllm").override(changes))
+    assert {len(canvas) for canvas in model.canvases} == {len(PROMPTS)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dllm_decode.denoisers.llama import BidirectionalLlama
+from dllm_decode.denoisers.llama import BidirectionalLlama, take_columns
 from dllm_decode.parts import ModelInputs
 
 
@@ -29,14 +29,16 @@ class ShiftedLlama(BidirectionalLlama):
             return None
         return slice(min(columns.start, max(0, inputs.window.start - 1)), columns.stop)
 
-    def _read(self, hidden: Tensor, window: slice, start: int) -> Tensor:
-        """Return the (B, W, D) states one column to the left of the window, of (B, C, D) `hidden`."""
-        own = hidden[:, window.start - start : window.stop - start]
-        if window.start:
-            left = hidden[:, window.start - 1 - start : window.stop - 1 - start]
-        else:
-            left = torch.cat([own[:, :1], own[:, :-1]], dim=1)
-        if self._positions is None:
-            return left
-        first = self._positions[:, window, None] == 0  # (B, W, 1) bool
-        return own.where(first.to(own.device), left)
+    def _read(self, hidden: Tensor, inputs: ModelInputs, start: int, rows: slice) -> Tensor:
+        """Return the states one column to the left of what is wanted, of (b, C, D) `hidden` from column `start` on."""
+        window = inputs.window
+        columns = torch.arange(window.start, window.stop, device=hidden.device)[None]  # (1, W)
+        if inputs.columns is not None:
+            columns = inputs.columns[rows].to(hidden.device)  # (b, K)
+        # A row's first valid column has position 0; without padding it is column 0.
+        first = columns == 0
+        if self._positions is not None:
+            positions = self._positions[rows].to(hidden.device)
+            first = positions.gather(1, columns.expand(positions.shape[0], -1)) == 0
+        # Column 0 of a padded row has no left neighbour, and nobody asks what it holds.
+        return take_columns(hidden, ((columns - 1).where(~first, columns) - start).clamp_min(0))

@@ -15,7 +15,6 @@ import torch
 
 from dllm_decode.config import PartConfig, Strategy
 from dllm_decode.errors import ConfigError, DecodeError
-from dllm_decode.numerics import STATISTICS
 from dllm_decode.parts import SpecialTokens
 from dllm_decode.registry import load_registry
 from dllm_decode.state import Canvas
@@ -23,6 +22,7 @@ from dllm_decode.testing.config_suite import PartSuite, fail, label
 from dllm_decode.testing.running import PROMPTS, Outcome, canvas_of, infill_canvas, run
 from dllm_decode.testing.scripted import SPECIAL, ScriptedDenoiser
 from dllm_decode.testing.watch import watched
+from dllm_decode.vocabulary import STATISTICS
 
 FOURS = {"name": "fixed", "length": 4}
 

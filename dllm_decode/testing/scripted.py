@@ -30,6 +30,11 @@ class ScriptedCache:
     tokens: Tensor | None = None
     """(B, L) int64; None before the first full forward."""
 
+    def keep(self, rows: Tensor) -> None:
+        """Forget the rows that are not among (R,) int64 `rows`."""
+        assert self.tokens is not None, "only what was filled is cut"
+        self.tokens = self.tokens[rows]
+
 
 class ScriptedDenoiser:
     """A denoiser without weights, the same on every machine, that counts its calls and keeps the canvases it saw.

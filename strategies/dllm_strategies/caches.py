@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class PrefixCache(CacheConfig):
     """
 
     name: Literal["prefix"] = "prefix"
+    fresh_blocks: ClassVar[bool] = True
 
     def recompute(self, block: Block, forward: int, length: int) -> slice | None:
         """Return the columns from the block's start to the canvas's end."""
@@ -31,6 +32,7 @@ class DualCache(CacheConfig):
     """
 
     name: Literal["dual"] = "dual"
+    fresh_blocks: ClassVar[bool] = True
     refresh: Annotated[int, Field(ge=1)] | None = Field(
         None,
         description="Compute everything again every so many forwards of a block; null is never inside a block. "

@@ -38,6 +38,11 @@ class Grid(LayeringConfig):
         """What the detail's probes read."""
         return self.detail.needs if self.detail else frozenset()
 
+    @property
+    def lockstep(self) -> bool:
+        """Positions are counted by column; what the last stage does is the detail's."""
+        return self.detail is None or self.detail.lockstep
+
     def stages(self, context: StageContext) -> Iterator[Stage]:
         """Yield the stages from coarse to fine; those without positions are skipped."""
         block = context.block

@@ -57,6 +57,11 @@ class Scaffold(LayeringConfig):
         """What the detail's probes read."""
         return self.detail.needs
 
+    @property
+    def lockstep(self) -> bool:
+        """Where positions are counted by column, if the detail is."""
+        return isinstance(self.pattern, ColumnPattern) and self.detail.lockstep
+
     def stages(self, context: StageContext) -> Iterator[Stage]:
         """Yield a stage for each tier of the scaffold, then the detail's stages."""
         first = context.block.window.start - (context.canvas.prompt_length if self.parity == "region" else 0)

@@ -1,0 +1,117 @@
+"""One pass over the vocabulary: from logits to what the parts of a strategy read of them, a few positions at a time.
+
+Pure functions on tensors; where logits come from is the caller's business. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+import torch
+from torch import Tensor
+
+from dllm_decode import vocabulary_kernel
+from dllm_decode.numerics import gumbel
+from dllm_decode.parts import SpecialTokens
+from dllm_decode.state import VocabStats
+
+STATISTICS = frozenset({"content", "second", "entropy", "distribution", "decided"})
+"""What a part may name in `needs`. All but "decided" name fields of `VocabStats`; that one asks for the statistics of
+positions that are decided already, which are otherwise left out where that saves time."""
+
+_SMALLEST = torch.finfo(torch.float32).min
+_TINY = torch.finfo(torch.float32).tiny
+_ENTRIES = {"cpu": 2**22, "cuda": 2**26}
+"""Logits held at once, by device type: 16 MiB of float32 on a CPU, 128 MiB of bfloat16 on a GPU."""
+
+
+def pieces(positions: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
+    """Yield slices of a number of positions so that the logits of each fit into a bounded buffer."""
+    length = max(1, _ENTRIES.get(device.type, _ENTRIES["cuda"]) // vocabulary)
+    for start in range(0, positions, length):
+        yield slice(start, min(start + length, positions))
+
+
+def read_in_pieces(
+    logits_of: Callable[[slice], Tensor],
+    positions: int,
+    vocabulary: int,
+    device: torch.device,
+    special: SpecialTokens,
+    needs: Collection[str] = (),
+    temperature: float = 0.0,
+    keys: Tensor | None = None,
+) -> VocabStats:
+    """Return the (N,) statistics of N positions whose logits never exist all at once.
+
+    Args:
+        logits_of: From a slice of the positions to their (n, V) logits, which are changed in place.
+        positions: N.
+        vocabulary: V.
+        device: Where the logits will lie.
+        special: Mask, EOS and EOT ids.
+        needs: Names of statistics beyond token and probability, from `STATISTICS`.
+        temperature: Gumbel temperature.
+        keys: (N,) int64, what the noise of each position grows from; needed where temperature > 0.
+    """
+    parts = [
+        vocabulary_statistics(
+            logits_of(piece), special, needs, temperature, None if keys is None else keys[piece]
+        )
+        for piece in pieces(positions, vocabulary, device)
+    ]
+    return parts[0] if len(parts) == 1 else VocabStats.joined(parts)
+
+
+def vocabulary_statistics(
+    logits: Tensor,
+    special: SpecialTokens,
+    needs: Collection[str] = (),
+    temperature: float = 0.0,
+    keys: Tensor | None = None,
+) -> VocabStats:
+    """Read from the logits what the parts of a strategy declared they need.
+
+    The mask token is kept out of the proposal and stays in the softmax's denominator. At temperature T > 0 the
+    proposal is argmax(logits + T * Gumbel), which is what LLaDA's released `add_gumbel_noise` computes; the
+    probability is read from the un-noised logits. On a GPU the fused kernel does all that it serves.
+
+    Args:
+        logits: (..., V), floating; changed in place where that saves a copy.
+        special: Mask, EOS and EOT ids.
+        needs: Names of statistics beyond token and probability, from `STATISTICS`.
+        temperature: Gumbel temperature.
+        keys: (...) int64, what the noise of each position grows from; needed where temperature > 0.
+    """
+    if vocabulary_kernel.serves(logits, needs, temperature):
+        return vocabulary_kernel.fused_statistics(logits, special, needs)
+    logits = logits.float()  # (..., V) float32
+    mask_logit = logits[..., special.mask].clone()
+    logits[..., special.mask] = -torch.inf
+    top, token = logits.max(-1)  # (...)
+    if temperature > 0 and keys is not None:
+        token = gumbel(keys, logits.shape[-1]).mul_(temperature).add_(logits).argmax(-1)
+    logits[..., special.mask] = mask_logit
+    # Shifted by the largest logit, a softmax keeps its precision near 1 whatever the logits' size.
+    largest = top.maximum(mask_logit)
+    logits -= largest[..., None]
+    kept = "entropy" in needs or "distribution" in needs
+    weights = logits.exp() if kept else logits.exp_()  # (..., V)
+    total = weights.sum(-1)
+    own = weights.gather(-1, token[..., None]).squeeze(-1) if temperature > 0 else (top - largest).exp_()
+    content = entropy = best = second = distribution = None
+    if "distribution" in needs:
+        distribution = logits - total.log()[..., None]
+    if "entropy" in needs:
+        entropy = total.log() - (weights * logits.clamp_min(_SMALLEST)).sum(-1) / total
+    if "second" in needs:
+        weights[..., special.mask] = 0
+        best, second = (weights.topk(2, dim=-1).values / total[..., None]).unbind(-1)
+        weights[..., special.mask] = (mask_logit - largest).exp()
+    if "content" in needs:
+        for end in special.ends:  # one by one: a list of indices would be copied to the device in every step
+            weights[..., end] = 0
+        content = own / weights.sum(-1).clamp_min(_TINY)
+        for end in special.ends:
+            content = content.masked_fill(token == end, 0.0)
+    return VocabStats(token, own / total, content, best, second, entropy, distribution)
