@@ -1,4 +1,4 @@
-"""Decodes any number of rows in batches: cuts the table of rows, runs the engine, writes back.
+"""Decodes any number of rows: cuts the table of rows into batches, or keeps one batch full, and writes back.
 
 Knows canvases and the order of rows; what the rows mean is the caller's business.
 """
@@ -6,16 +6,17 @@ Knows canvases and the order of rows; what the rows mean is the caller's busines
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dllm_decode.config import Strategy
-from dllm_decode.engine import decode
+from dllm_decode.engine import Run, finish
 from dllm_decode.errors import ConfigError
 from dllm_decode.parts import Denoiser
+from dllm_decode.pool import GROUPS, Finished, Pool, can_share_forwards
 from dllm_decode.state import Canvas
 from dllm_decode.trace import StepEvent, Trace
 
@@ -35,6 +36,10 @@ class Table:
     """(N, L) bool, at least one column in every row."""
     prompt_length: int | None
     """Columns before the generation region; None for infill: those before a row's first undecided one."""
+
+    def of_rows(self, rows: Tensor) -> Table:
+        """Return the table of (R,) int64 `rows` alone."""
+        return Table(self.tokens[rows], self.valid[rows], self.undecided[rows], self.prompt_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,18 @@ class Cost:
     trace: Trace | None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a table that are decoded and written back."""
+
+    rows: Tensor
+    """(R,) int64."""
+    forward_passes: Tensor
+    """(R,) int64."""
+    model_calls: int
+    """Calls of the model since the part before."""
+
+
 def decode_table(
     denoiser: Denoiser, device: torch.device, table: Table, strategy: Strategy, options: Options
 ) -> Cost:
@@ -75,29 +92,61 @@ def decode_table(
         ConfigError: A batch size below 1, or row ids that do not fit the rows.
         ContractError: A part of the strategy, or the model, broke its contract.
     """
-    count, length = table.tokens.shape
-    identities = _row_ids(options.row_ids, count)
     kept = Trace() if options.trace else None
-    passes = torch.zeros(count, dtype=torch.int64)
+    passes = torch.zeros(table.tokens.shape[0], dtype=torch.int64)
     calls = 0
     started = time.perf_counter()
-    for rows in _batches(table, options.batch_size):
+    for part in decode_parts(denoiser, device, table, strategy, options, kept):
+        passes[part.rows] = part.forward_passes
+        calls += part.model_calls
+    return Cost(passes, calls, time.perf_counter() - started, kept)
+
+
+def decode_parts(
+    denoiser: Denoiser,
+    device: torch.device,
+    table: Table,
+    strategy: Strategy,
+    options: Options,
+    trace: Trace | None = None,
+) -> Iterator[Part]:
+    """Decode as `decode_table` does, and yield rows as they are finished; longest prompts first.
+
+    Rows that are watched step by step are decoded in the order they are given in, one batch after another.
+    """
+    count = table.tokens.shape[0]
+    size = DEFAULT_BATCH_SIZE if options.batch_size is None else options.batch_size
+    if size < 1:
+        raise ConfigError(f"batch_size should be at least 1, got {size}.")
+    identities = _row_ids(options.row_ids, count)
+    watched = trace is not None or options.on_step is not None
+    pooled = count > size > 1 and not watched and can_share_forwards(strategy)
+
+    def begin(rows: Tensor) -> Run:
         # Columns that are padding in every row of the batch cost time and change nothing.
         first = first_column(table.valid[rows])
-        if kept is not None:
-            kept.begin(identities[rows].tolist())
-        decoded = decode(
+        if trace is not None:
+            trace.begin(identities[rows].tolist())
+        return Run(
             denoiser,
             _canvas(table, rows, first, denoiser.special.mask, device),
             strategy,
-            seed=options.seed,
-            row_ids=identities[rows].to(device),
-            on_step=_observer(options.on_step, kept, first, length),
+            options.seed,
+            identities[rows].to(device),
+            _observer(options.on_step, trace, first, table.tokens.shape[1]),
+            # What a row leaves free in a shared forward, another one takes.
+            worth_dropping=1.0 if pooled else None,
         )
-        table.tokens[rows, first:] = decoded.canvas.tokens.to(table.tokens.device)
-        passes[rows] = decoded.forward_passes.cpu()
-        calls += decoded.model_calls
-    return Cost(passes, calls, time.perf_counter() - started, kept)
+
+    groups = _groups(table, -(-size // GROUPS) if pooled else size, by_length=not watched)
+    if pooled:
+        finished = Pool(size, begin, groups).results()
+    else:
+        finished = (Finished(rows, done := finish(begin(rows)), done.model_calls) for rows in groups)
+    for part in finished:
+        canvas = part.decoded.canvas
+        table.tokens[part.rows, -canvas.length :] = canvas.tokens.to(table.tokens.device)
+        yield Part(part.rows, part.decoded.forward_passes.cpu(), part.model_calls)
 
 
 def first_column(where: Tensor) -> int:
@@ -125,21 +174,24 @@ def _canvas(table: Table, rows: Tensor, first: int, mask_id: int, device: torch.
     )
 
 
-def _batches(table: Table, batch_size: int | None) -> list[Tensor]:
-    """Return the rows of each batch, (R,) int64.
+def _groups(table: Table, size: int, *, by_length: bool) -> list[Tensor]:
+    """Return the rows of each batch, (R,) int64, of similar length where their order is free.
 
     Block policies and layerings count columns from the first undecided one. Where that is not the same in all rows,
     only rows that have it in common are decoded together, or a row would depend on its batch mates.
     """
-    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
-    if size < 1:
-        raise ConfigError(f"batch_size should be at least 1, got {size}.")
-    groups = [torch.arange(table.tokens.shape[0])]
+    order = torch.arange(table.tokens.shape[0])
+    lengths = table.valid.sum(1).cpu()
+    if by_length:
+        order = lengths.sort(descending=True, stable=True).indices
+    alike = [order]
     if table.prompt_length is None:
-        starts = region_starts(table.undecided).cpu()
-        groups = [(starts == start).nonzero()[:, 0] for start in sorted(set(starts.tolist()))]
-    batches = [rows[start : start + size] for rows in groups for start in range(0, len(rows), size)]
-    return sorted(batches, key=lambda rows: int(rows[0]))
+        starts = region_starts(table.undecided).cpu()[order]
+        alike = [order[starts == start] for start in sorted(set(starts.tolist()))]
+    groups = [rows[start : start + size] for rows in alike for start in range(0, len(rows), size)]
+    if by_length:
+        return sorted(groups, key=lambda rows: -int(lengths[rows[0]]))
+    return sorted(groups, key=lambda rows: int(rows[0]))
 
 
 def _row_ids(row_ids: Sequence[int] | Tensor | None, count: int) -> Tensor:

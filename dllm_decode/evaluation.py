@@ -76,13 +76,13 @@ def evaluate(
         split: "tune" or "test"; ignored if `data` is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.
-        batch_size: Rows decoded together.
+        batch_size: Rows of a forward, at most.
         seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
         data: A file of examples in a format the task reads.
         gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
             that was not loaded from a folder are never kept.
-        progress: Called after every batch.
+        progress: Called whenever examples are finished.
 
     Raises:
         DecodeError: Unknown names, an unreadable data file, a strategy that cannot serve the task's length.
@@ -122,17 +122,13 @@ def evaluate(
 
     tell()
     missing = [number for number, outcome in enumerate(outcomes) if outcome is None]
-    for numbers in _batches(examples, missing, batch_size):
-        batch = [examples[number] for number in numbers]
-        out = lm.generate(
-            [example.prompt for example in batch],
-            strategy=resolved,
-            seed=seed,
-            batch_size=batch_size,
-            row_ids=[places[number] for number in numbers],
-        )
+    waiting = [examples[number].prompt for number in missing]
+    options: dict[str, Any] = {"seed": seed, "batch_size": batch_size}
+    options["row_ids"] = [places[number] for number in missing]
+    for which, out in lm.stream(waiting, resolved, **options) if waiting else ():
+        numbers = [missing[place] for place in which]
         scoring = time.perf_counter()
-        made = _outcomes(lm, task, batch, out)
+        made = _outcomes(lm, task, [examples[number] for number in numbers], out)
         phases["decode"] += out.seconds
         phases["score"] += time.perf_counter() - scoring
         if store:
@@ -243,12 +239,6 @@ def _store(
         "dllm-decode": installed_version("dllm-decode"),
     }
     return OutcomeStore(cache_folder() / "outcomes" if cache is True else cache, key)
-
-
-def _batches(examples: Sequence[Example], rows: list[int], batch_size: int) -> list[list[int]]:
-    """Group rows of similar prompt length, so that little of a batch is padding."""
-    ordered = sorted(rows, key=lambda row: (len(examples[row].prompt), row))
-    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
 
 
 def _outcomes(lm: DiffusionLM, task: Task, batch: Sequence[Example], out: Generation) -> list[Outcome]:

@@ -5,7 +5,8 @@ Knows the way from prompts to canvases and back to texts; the decoding itself is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,14 +14,14 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from dllm_decode.batching import OnStep, Options, Table, decode_table, region_starts
+from dllm_decode.batching import Cost, OnStep, Options, Part, Table, decode_parts, decode_table, region_starts
 from dllm_decode.config import Strategy
 from dllm_decode.denoisers.load import load_model
 from dllm_decode.denoisers.module import ModuleDenoiser, TimeOf
 from dllm_decode.denoisers.placement import Placement
 from dllm_decode.denoisers.probe import refuse_causal
 from dllm_decode.denoisers.tokenizer import Tokenizer, line_breaks
-from dllm_decode.errors import ConfigError
+from dllm_decode.errors import ConfigError, ModelError
 from dllm_decode.generation import Generation, answer_texts, infilled_texts
 from dllm_decode.parts import Denoiser, SpecialTokens
 from dllm_decode.presets import TUNED, tuned_preset
@@ -57,6 +58,7 @@ class DiffusionLM:
         eot_token_id: int | None = None,
         mask_token_id: int | None = None,
         tokenizer: Tokenizer | None = None,
+        compile: bool = False,
     ) -> Self:
         """Load an embedded model, a checkpoint folder or a model of the hub.
 
@@ -68,6 +70,7 @@ class DiffusionLM:
             eot_token_id: The end-of-turn token where neither tokenizer nor format tells.
             mask_token_id: The mask token where neither config nor tokenizer tells.
             tokenizer: Used instead of the checkpoint's.
+            compile: Whether to `compile` the model.
 
         Raises:
             ModelError: There is no such model, or it cannot be used; the message says what to do.
@@ -79,7 +82,10 @@ class DiffusionLM:
             eot_token_id=eot_token_id,
             tokenizer=tokenizer,
         )
-        return cls(loaded.denoiser, loaded.tokenizer, name=str(name_or_path), folder=loaded.folder)
+        lm = cls(loaded.denoiser, loaded.tokenizer, name=str(name_or_path), folder=loaded.folder)
+        if compile:
+            lm.compile()
+        return lm
 
     @classmethod
     def from_module(
@@ -130,6 +136,28 @@ class DiffusionLM:
         """The dtype of the model's weights; float32 where the denoiser does not say."""
         return getattr(self.denoiser, "dtype", torch.float32)
 
+    def compile(self) -> None:
+        """Run the model through `torch.compile` from now on, on a GPU with CUDA graphs.
+
+        The first calls with each shape of batch take long (see `warm_up_seconds`), the others less than before.
+        Batches and canvases are rounded up to a few shapes.
+
+        Raises:
+            ModelError: The model is of a kind that cannot be compiled here, or lies on several devices.
+        """
+        compile_it = getattr(self.denoiser, "compile", None)
+        if compile_it is None:
+            raise ModelError(
+                f"compile: {self.name} is not a Llama-shaped model (LLaDA, Dream); give your own module to "
+                "torch.compile before from_module(), or leave compile out."
+            )
+        compile_it()
+
+    @property
+    def warm_up_seconds(self) -> float:
+        """What compiling has cost so far, in seconds."""
+        return getattr(self.denoiser, "warm_up_seconds", 0.0)
+
     @cached_property
     def hidden_tokens(self) -> tuple[int, ...]:
         """Ids that are never shown: EOS, EOT, mask and the tokenizer's other special tokens."""
@@ -170,20 +198,72 @@ class DiffusionLM:
             steps: Denoising steps; the strategy's if not given.
             temperature: Gumbel temperature; the strategy's if not given.
             seed: Seed of all randomness.
-            batch_size: Rows decoded together; 16 if not given. Results come in the order of the prompts.
+            batch_size: Rows of a forward, at most; 16 if not given. Of more prompts, those of similar length run
+                together, and where rows end early the next prompts take their place; results come in the order of the
+                prompts and are those of each prompt alone.
             row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
             attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
             on_step: Called after every commit; its columns are those of `Generation.canvas`.
-            trace: Whether to keep every commit in `Generation.trace`.
+            trace: Whether to keep every commit in `Generation.trace`. Rows that are watched, by either, are decoded in
+                batches in the order of the prompts.
             **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
 
         Raises:
             ConfigError: The strategy, the budget or a prompt is wrong; nothing has been decoded.
             ContractError: A part of the strategy, or the model, broke its contract while decoding.
         """
-        if isinstance(strategy, str) and strategy == TUNED:
-            strategy = tuned_preset(self, gen_length=gen_length, prompts=prompts)[0].strategy
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved, table = self._tail(prompts, strategy, attention_mask, changes)
+        options = Options(seed, batch_size, row_ids, on_step, trace)
+        cost = decode_table(self.denoiser, self.device, table, resolved, options)
+        return self._answers(table, resolved, cost)
+
+    def stream(
+        self,
+        prompts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        gen_length: int | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **overrides: Any,
+    ) -> Iterator[tuple[list[int], Generation]]:
+        """Decode as `generate` does, and yield answers as soon as they are finished.
+
+        Yields:
+            The places of some prompts among `prompts`, and their answers in that order; each place comes once, those
+            of long prompts first. Calls of the model and seconds are those since the answers before.
+
+        Raises:
+            ConfigError: As `generate`, before anything is decoded.
+            ContractError: As `generate`, between two yields.
+        """
+        changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved, table = self._tail(prompts, strategy, attention_mask, changes)
+        parts = decode_parts(self.denoiser, self.device, table, resolved, Options(seed, batch_size, row_ids))
+        return self._stream(table, resolved, parts)
+
+    def _stream(
+        self, table: Table, strategy: Strategy, parts: Iterator[Part]
+    ) -> Iterator[tuple[list[int], Generation]]:
+        started = time.perf_counter()
+        for part in parts:
+            now = time.perf_counter()
+            cost = Cost(part.forward_passes, part.model_calls, now - started, None)
+            yield part.rows.tolist(), self._answers(table.of_rows(part.rows), strategy, cost)
+            started = time.perf_counter()
+
+    def _tail(
+        self, prompts: Any, strategy: StrategySource, attention_mask: Tensor | None, changes: dict[str, Any]
+    ) -> tuple[Strategy, Table]:
+        """Return the strategy with its changes, and every prompt with its generation region behind it."""
+        if isinstance(strategy, str) and strategy == TUNED:
+            gen_length = changes.get("gen_length")
+            strategy = tuned_preset(self, gen_length=gen_length, prompts=prompts)[0].strategy
         resolved = Strategy.load(strategy, **changes).check()
         rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False)
         self._check_context(rows, resolved.gen_length)
@@ -193,12 +273,13 @@ class DiffusionLM:
         valid = torch.cat([rows.valid, torch.ones_like(tail, dtype=torch.bool)], dim=1)
         undecided = torch.zeros_like(valid)
         undecided[:, width:] = True
-        table = Table(tokens, valid, undecided, prompt_length=width)
-        options = Options(seed, batch_size, row_ids, on_step, trace)
-        cost = decode_table(self.denoiser, self.device, table, resolved, options)
-        answers = tokens[:, width:]
+        return resolved, Table(tokens, valid, undecided, prompt_length=width)
+
+    def _answers(self, table: Table, strategy: Strategy, cost: Cost) -> Generation:
+        """Gather the decoded generation regions of a table."""
+        answers = table.tokens[:, table.prompt_length :]
         texts = None if self.tokenizer is None else answer_texts(self.tokenizer, answers, self.special)
-        return Generation.of(answers, table, resolved, cost, texts)
+        return Generation.of(answers, table, strategy, cost, texts)
 
     def infill(
         self,

@@ -138,15 +138,16 @@ def test_eval_uses_the_task_s_length_unless_one_is_given(run, checkpoint):
 def test_eval_that_is_interrupted_ends_with_130_and_says_what_was_kept(capfd, checkpoint, monkeypatch):
     from dllm_decode.lm import DiffusionLM
 
-    generate, batches = DiffusionLM.generate, []
+    stream, batches = DiffusionLM.stream, []
 
-    def interrupted(self, prompts, *args, **options):
-        batches.append(len(prompts))
-        if len(batches) == 2:
-            raise KeyboardInterrupt
-        return generate(self, prompts, *args, **options)
+    def interrupted(self, *args, **options):
+        for places, part in stream(self, *args, **options):
+            batches.append(len(places))
+            if len(batches) == 2:
+                raise KeyboardInterrupt
+            yield places, part
 
-    monkeypatch.setattr(DiffusionLM, "generate", interrupted)
+    monkeypatch.setattr(DiffusionLM, "stream", interrupted)
     command = [
         "eval",
         "--task",

@@ -27,11 +27,12 @@ class CountingLM(DiffusionLM):
     rows = 0
     interrupt_after: int | None = None
 
-    def generate(self, prompts, *args, **options):
-        if self.interrupt_after is not None and self.rows >= self.interrupt_after:
-            raise KeyboardInterrupt
-        self.rows += len(prompts)
-        return super().generate(prompts, *args, **options)
+    def stream(self, prompts, *args, **options):
+        for places, part in super().stream(prompts, *args, **options):
+            if self.interrupt_after is not None and self.rows >= self.interrupt_after:
+                raise KeyboardInterrupt
+            self.rows += len(places)
+            yield places, part
 
 
 @pytest.fixture
