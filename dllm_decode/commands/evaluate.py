@@ -40,6 +40,7 @@ def evaluate(
     overrides: options.Overrides = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    compile: options.Compile = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
@@ -59,7 +60,7 @@ def evaluate(
 
         if dtype is None and model == "tiny":
             dtype = evaluation.fast_dtype(device)
-        lm = options.load_model(model, device, dtype)
+        lm = options.load_model(model, device, dtype, compile=compile)
         if resolved is None:
             length = changed.get("gen_length", chosen.gen_length)
             resolved = options.tuned_strategy(lm, changed, task=chosen.name, gen_length=length)
@@ -77,6 +78,7 @@ def evaluate(
                 cache=cache,
                 progress=report,
             )
+        options.tell_warm_up(lm)
         for line in done.record.notes:
             note(line)
         if out is not None:

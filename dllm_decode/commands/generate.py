@@ -26,6 +26,7 @@ def generate(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts decoded together.")] = 16,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    compile: options.Compile = False,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write what each step committed, as JSONL.")
     ] = None,
@@ -39,12 +40,13 @@ def generate(
     with quiet_stdout(as_json):
         from dllm_decode.record import versions
 
-        lm = options.load_model(model, device, dtype)
+        lm = options.load_model(model, device, dtype, compile=compile)
         if resolved is None:
             resolved = options.tuned_strategy(
                 lm, changed, gen_length=changed.get("gen_length"), prompts=texts
             )
         out = lm.generate(texts, strategy=resolved, seed=seed, batch_size=batch_size, trace=trace is not None)
+        options.tell_warm_up(lm)
         if trace is not None and out.trace is not None:
             out.trace.to_jsonl(trace)
     passes = out.forward_passes.tolist()

@@ -29,6 +29,9 @@ Temperature = Annotated[float | None, typer.Option("--temperature", help="Gumbel
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the decoding noise.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the model: slow first forwards, faster ones after; for long runs.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
@@ -64,11 +67,19 @@ def tuned_strategy(
     return preset.strategy.override(changed) if changed else preset.strategy
 
 
-def load_model(name: str, device: str | None, dtype: str | None) -> DiffusionLM:
+def load_model(name: str, device: str | None, dtype: str | None, *, compile: bool = False) -> DiffusionLM:
     """Load a model; this is where torch comes in."""
     from dllm_decode.lm import DiffusionLM
 
-    return DiffusionLM.from_pretrained(name, device=device, dtype=dtype)
+    return DiffusionLM.from_pretrained(name, device=device, dtype=dtype, compile=compile)
+
+
+def tell_warm_up(lm: DiffusionLM) -> None:
+    """Say what compiling has cost, where there was any."""
+    from dllm_decode.commands.output import note
+
+    if lm.warm_up_seconds:
+        note(f"compiled: {lm.warm_up_seconds:.1f} s of the time were the first forwards of each shape")
 
 
 def writable(path: Path | None) -> Path | None:
