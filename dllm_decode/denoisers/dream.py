@@ -74,7 +74,7 @@ class DreamFamily:
         """
         from transformers import Qwen2ForCausalLM
 
-        from dllm_decode.denoisers.llama import load_llama
+        from dllm_decode.denoisers.llama_checkpoint import load_llama
         from dllm_decode.denoisers.shifted import ShiftedLlama
 
         return load_llama(

@@ -72,7 +72,7 @@ class LladaFamily:
         Raises:
             ModelError: A setting that stock Llama does not have, or weights that cannot be read or do not fit.
         """
-        from dllm_decode.denoisers.llama import llama_config, load_llama
+        from dllm_decode.denoisers.llama_checkpoint import llama_config, load_llama
 
         fields = llama_fields(config, str(folder / "config.json"))
         return load_llama(

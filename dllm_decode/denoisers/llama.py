@@ -1,28 +1,21 @@
-"""A bidirectional Llama on stock `transformers` code, and the loader that the Llama-shaped families share.
+"""A bidirectional Llama on stock `transformers` code.
 
-Knows masks, positions, the columns that are read and the memory of a forward; key names, config fields and other
-architectures belong to the families.
+Knows masks, positions, the columns that are read and the memory of a forward; where its weights come from is the
+loader's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PretrainedConfig
 
 from dllm_decode.denoisers.canvas_cache import CanvasCache
 from dllm_decode.denoisers.compiled import CompiledBody, Grid, StaticCanvasCache
-from dllm_decode.denoisers.placement import Placement, device_lookup, dispatch
-from dllm_decode.denoisers.probe import refuse_causal
-from dllm_decode.denoisers.weights import load_weights, read_headers
-from dllm_decode.errors import ModelError
 from dllm_decode.parts import ModelInputs, SpecialTokens
 
-ACTIVATIONS = {"cpu": 8 * 2**20, "cuda": 512 * 2**20}
+ACTIVATIONS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Bytes of a layer's activations at once, by device type: what a CPU's caches hold, what a GPU has to spare."""
 FEWEST_TOKENS = 1024
 """Tokens that go through the body at once at least, where the batch has so many."""
@@ -77,11 +70,17 @@ class BidirectionalLlama:
         computed = self._columns(inputs)
         rows, length = inputs.tokens.shape
         width = length if computed is None else computed.stop - computed.start
-        wanted = [
-            self._wanted(inputs, self._run(inputs, computed, piece), computed, piece)
-            for piece in _pieces(rows, max(1, self._tokens_a_piece // width))
-        ]
-        return (wanted[0] if len(wanted) == 1 else torch.cat(wanted))[:given]
+        pieces = _pieces(rows, max(1, self._tokens_a_piece // width))
+        if len(pieces) == 1:
+            return self._wanted(inputs, computed, pieces[0])[:given]
+        states: Tensor | None = None
+        for piece in pieces:
+            wanted = self._wanted(inputs, computed, piece)
+            if states is None:
+                states = wanted.new_empty(rows, *wanted.shape[1:])
+            states[piece] = wanted  # a copy: a view would keep the states of every column
+        assert states is not None, "a batch has a row"
+        return states[:given]
 
     def new_cache(self) -> CanvasCache:
         """Return an empty cache of keys and values."""
@@ -125,8 +124,9 @@ class BidirectionalLlama:
         ).last_hidden_state
         return hidden
 
-    def _wanted(self, inputs: ModelInputs, hidden: Tensor, computed: slice | None, rows: slice) -> Tensor:
-        """Return what is read of (b, C, D) `hidden`: the window, or the rows' own columns, and the extra ones."""
+    def _wanted(self, inputs: ModelInputs, computed: slice | None, rows: slice) -> Tensor:
+        """Return (b, W + E, D) or (b, K, D): what is read of some of the rows."""
+        hidden = self._run(inputs, computed, rows)  # (b, C, D)
         start = 0 if computed is None else computed.start
         wanted = self._read(hidden, inputs, start, rows)
         return torch.cat([wanted, hidden[:, -inputs.extra :]], dim=1) if inputs.extra else wanted
@@ -172,70 +172,3 @@ def _tokens_a_piece(config: Any, dtype: torch.dtype, device: torch.device) -> in
     # Live at once in a layer: residual, normed, query, key, value and attention's output; gate, up and their product.
     a_token: int = dtype.itemsize * (6 * config.hidden_size + 3 * config.intermediate_size)
     return max(FEWEST_TOKENS, ACTIVATIONS.get(device.type, ACTIVATIONS["cuda"]) // a_token)
-
-
-def load_llama(
-    folder: Path,
-    config: PretrainedConfig,
-    checkpoint_name: Callable[[str], str],
-    *,
-    special: SpecialTokens,
-    placement: Placement,
-    architecture: Any = None,
-    serve: type[BidirectionalLlama] = BidirectionalLlama,
-) -> BidirectionalLlama:
-    """Load a Llama-shaped checkpoint as a denoiser; never holds its weights twice.
-
-    Args:
-        folder: Holds `model.safetensors` or its shards.
-        config: The model in the stock architecture's terms.
-        checkpoint_name: From a stock parameter's name to its name in the checkpoint.
-        special: Ids of mask, EOS and EOT.
-        placement: The dtype, device and device map asked for.
-        architecture: A `transformers` class built like `LlamaForCausalLM`, which it is if not given.
-        serve: What the model becomes.
-
-    Raises:
-        ModelError: The weights cannot be read, do not fit the config, or the model turns out causal.
-    """
-    device = placement.resolve_device()
-    entries = read_headers(folder)
-    stored = next((entry.dtype for entry in entries.values() if entry.dtype is not None), torch.float32)
-    dtype = placement.resolve_dtype(stored, device)
-    config.is_causal = False
-    config.use_cache = False
-    config._attn_implementation = "sdpa"
-    kind: Any = architecture or LlamaForCausalLM
-    with torch.device("meta"):
-        model = kind(config)
-    if config.tie_word_embeddings:
-        model.lm_head.weight = model.model.embed_tokens.weight
-    mapping = placement.resolve_map(model, dtype)
-    device_of = device_lookup(mapping, device)
-    load_weights(model, entries, checkpoint_name, origin=str(folder), dtype=dtype, device_of=device_of)
-    if config.tie_word_embeddings:
-        model.lm_head.weight = model.model.embed_tokens.weight
-    # Rotary frequencies are in no checkpoint and were left on the meta device; they stay float32 in every dtype.
-    rotary: Any = type(model.model.rotary_emb)
-    model.model.rotary_emb = rotary(config=config).to(device_of("model.rotary_emb"))
-    model.requires_grad_(False)
-    model.train(False)
-    if mapping is not None:
-        dispatch(model, mapping)
-        device = model.model.embed_tokens.weight.device
-    denoiser = serve(model, special, config.max_position_embeddings, device)
-    refuse_causal(denoiser, device, str(folder))
-    return denoiser
-
-
-def llama_config(folder: Path, **fields: Any) -> LlamaConfig:
-    """Return stock Llama's config.
-
-    Raises:
-        ModelError: The library refuses a value.
-    """
-    try:
-        return LlamaConfig(**fields)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{folder / 'config.json'} describes no Llama that can be built: {reason}") from None

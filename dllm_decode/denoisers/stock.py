@@ -32,7 +32,7 @@ class LlamaFamily:
         Raises:
             ModelError: The config says that the model is causal, or the weights cannot be read or do not fit.
         """
-        from dllm_decode.denoisers.llama import llama_config, load_llama
+        from dllm_decode.denoisers.llama_checkpoint import llama_config, load_llama
 
         if config.get("is_causal"):
             raise ModelError(
