@@ -1,7 +1,8 @@
 """Plain decoding loops in the style of the papers' released ones, to be timed beside the engine.
 
 Own code that keeps their habits: the head and a float64 softmax over the whole canvas, a Python loop over rows with a
-top-k each, a wait for the device at every quota. Knows LLaDA's rule and SAID with CHLG at temperature 0, unpadded.
+top-k each, a wait for the device at every quota. Knows LLaDA's rule, SAID with CHLG and SAID-block at temperature 0,
+unpadded; `loops_cached.py` knows Fast-dLLM. The mask token is kept out of the choice, which costs next to nothing here.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tests.reference_loops import said_block_budgets, said_block_grids
+
 Forward = Callable[[Tensor], Tensor]
 """(B, L) int64 tokens in, (B, L, V) logits out."""
 
 
 def llada(forward: Forward, prompt: Tensor, *, gen_length: int, block_length: int, steps: int, mask_id: int) -> Tensor:
     """Decode block after block, the same number of tokens in every step; return (B, P + gen_length) int64."""
-    tokens = _canvas(prompt, gen_length, mask_id)
+    tokens = canvas_of(prompt, gen_length, mask_id)
     blocks = gen_length // block_length
     for block in range(blocks):
         start = prompt.shape[1] + block * block_length
@@ -36,37 +39,75 @@ def said(
     threshold: float,
     hard_steps: int,
     mask_id: int,
+    repeated: bool = False,
 ) -> Tensor:
     """Decode the even positions of the region, then the easy odd ones, then the hard ones; return (B, L) int64.
 
-    The forward that splits easy from hard is run once, and again by the first hard step only if something changed:
-    the released loop runs it twice, which would flatter the engine.
+    `repeated` runs the forward that splits easy from hard twice, and again for the first hard step, as the released
+    loop does; else it is run again only if something changed in between.
     """
-    tokens = _canvas(prompt, gen_length, mask_id)
+    tokens = canvas_of(prompt, gen_length, mask_id)
     scaffold = torch.zeros_like(tokens, dtype=torch.bool)
     scaffold[:, prompt.shape[1] :: 2] = True
     _even(forward, tokens, scaffold, steps, mask_id)
-    choice, probability = _propose(forward, tokens, mask_id)
+    if repeated:
+        propose(forward(tokens), mask_id)
+    choice, probability = propose(forward(tokens), mask_id)
     detail = tokens == mask_id
     easy = detail & (probability >= threshold)
     tokens[easy] = choice[easy]
     hard = tokens == mask_id
     if bool(hard.any()):
-        _even(forward, tokens, hard, hard_steps, mask_id, None if bool(easy.any()) else (choice, probability))
+        again = repeated or bool(easy.any())
+        _even(forward, tokens, hard, hard_steps, mask_id, None if again else (choice, probability))
     return tokens
 
 
-def _canvas(prompt: Tensor, gen_length: int, mask_id: int) -> Tensor:
+def said_block(
+    forward: Forward,
+    prompt: Tensor,
+    *,
+    gen_length: int,
+    block_length: int,
+    steps: int,
+    stage_count: int,
+    rec_steps: int,
+    mask_id: int,
+) -> Tensor:
+    """Decode each block grid by grid, the coarsest first; return (B, P + gen_length) int64.
+
+    As in the released loop a stage runs all the steps of its budget, also those that have nothing left to commit.
+    """
+    tokens = canvas_of(prompt, gen_length, mask_id)
+    blocks = gen_length // block_length
+    budgets = said_block_budgets(steps // blocks, stage_count, rec_steps)
+    for block in range(blocks):
+        start = prompt.shape[1] + block * block_length
+        for grid, budget in zip(said_block_grids(block_length, stage_count), budgets, strict=True):
+            if not grid:
+                continue
+            where = torch.zeros_like(tokens, dtype=torch.bool)
+            where[:, [start + position for position in grid]] = True
+            _even(forward, tokens, where, budget, mask_id, idle=True)
+    return tokens
+
+
+def canvas_of(prompt: Tensor, gen_length: int, mask_id: int) -> Tensor:
+    """Return (B, P + gen_length) int64: the (B, P) prompt and masks."""
     masks = torch.full((prompt.shape[0], gen_length), mask_id, dtype=torch.long, device=prompt.device)
     return torch.cat([prompt, masks], dim=1)
 
 
-def _propose(forward: Forward, tokens: Tensor, mask_id: int) -> tuple[Tensor, Tensor]:
-    """Return (B, L) int64 proposed tokens and their (B, L) float64 probabilities over the whole canvas."""
-    logits = forward(tokens)
-    allowed = logits.clone()
-    allowed[:, :, mask_id] = -torch.inf
-    choice = allowed.argmax(dim=-1)
+def propose(logits: Tensor, mask_id: int) -> tuple[Tensor, Tensor]:
+    """Return (B, C) int64 proposed tokens and their (B, C) float64 probabilities of all columns of (B, C, V) logits.
+
+    The mask's logit is taken out in place and put back: a copy of the logits, which the released loops do not make,
+    would flatter the engine.
+    """
+    mask_logit = logits[:, :, mask_id].clone()
+    logits[:, :, mask_id] = -torch.inf
+    choice = logits.argmax(dim=-1)
+    logits[:, :, mask_id] = mask_logit
     probability = logits.to(torch.float64).softmax(dim=-1)
     return choice, probability.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
 
@@ -78,8 +119,13 @@ def _even(
     steps: int,
     mask_id: int,
     proposal: tuple[Tensor, Tensor] | None = None,
+    *,
+    idle: bool = False,
 ) -> None:
-    """Commit in `tokens`, in place, the best masked positions of (B, L) bool `where`, evenly over the steps."""
+    """Commit in `tokens`, in place, the best masked positions of (B, L) bool `where`, evenly over the steps.
+
+    With `idle`, steps that find nothing left to commit run their forward all the same.
+    """
     positions = ((tokens == mask_id) & where).sum(dim=1)
     quota = torch.zeros(tokens.shape[0], steps, dtype=torch.int64, device=tokens.device)
     for row in range(tokens.shape[0]):
@@ -87,9 +133,9 @@ def _even(
         quota[row, : int(positions[row] % steps)] += 1
     for step in range(steps):
         open_ = (tokens == mask_id) & where
-        if not bool(open_.any()):
+        if not idle and not bool(open_.any()):
             return
-        choice, probability = proposal or _propose(forward, tokens, mask_id)
+        choice, probability = proposal or propose(forward(tokens), mask_id)
         proposal = None
         confidence = probability.masked_fill(~open_, -torch.inf)
         commit = torch.zeros_like(open_)

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 
-import dllm_decode
 from benchmarks import loops
+from benchmarks.bare import StockForward
+from benchmarks.measuring import PROMPT_LENGTH, forward_of, prompts_of, seconds, setting
 from dllm_decode import DiffusionLM
 from dllm_decode.errors import DecodeError
 
-PROMPT_LENGTH, GEN_LENGTH, BLOCK_LENGTH = 30, 64, 32
+GEN_LENGTH, BLOCK_LENGTH = 64, 32
 SAID_STEPS, THRESHOLD, HARD_STEPS = 32, 0.8, 3
 FORWARDS = 12  # bare forwards timed before and after each decode
-TARGET = 1.10
+TARGETS = {1: 1.10, 16: 1.05}  # by rows of the batch
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 TINY_SHAPE = {
     "hidden_size": 160,
@@ -52,23 +49,6 @@ def load_model(name: str) -> DiffusionLM:
         return DiffusionLM.from_pretrained(write_checkpoint(Path(folder), **TINY_SHAPE), dtype="float32")
 
 
-def prompts_of(lm: DiffusionLM, rows: int) -> Tensor:
-    """Return (rows, PROMPT_LENGTH) int64 ordinary tokens, the same in every run."""
-    generator = torch.Generator().manual_seed(0)
-    ordinary = torch.tensor([token for token in range(lm.denoiser.vocab_size) if token not in lm.hidden_tokens])
-    return ordinary[torch.randint(len(ordinary), (rows, PROMPT_LENGTH), generator=generator)]
-
-
-def forward_of(lm: DiffusionLM) -> Callable[[Tensor], Tensor]:
-    """Return the bare forward: (B, L) int64 tokens in, (B, L, V) logits out, the head on the whole canvas."""
-    model: Any = lm.denoiser.model  # type: ignore[attr-defined]
-
-    def forward(tokens: Tensor) -> Tensor:
-        return model(input_ids=tokens, use_cache=False).logits  # type: ignore[no-any-return]
-
-    return forward
-
-
 def decoders(lm: DiffusionLM, name: str, prompt: Tensor) -> tuple[Callable[[], Any], Callable[[], Tensor]]:
     """Return the engine's decode and the plain loop's of the same strategy."""
     forward, mask_id = forward_of(lm), lm.special.mask
@@ -84,13 +64,6 @@ def decoders(lm: DiffusionLM, name: str, prompt: Tensor) -> tuple[Callable[[], A
     return engine, partial(plain, gen_length=GEN_LENGTH, mask_id=mask_id)
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Return how long a call takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 def measure(lm: DiffusionLM, name: str, rows: int, repeats: int) -> dict[str, Any]:
     """Time one strategy at one batch size; every repeat times bare forwards, the engine and the plain loop in turn.
 
@@ -99,27 +72,37 @@ def measure(lm: DiffusionLM, name: str, rows: int, repeats: int) -> dict[str, An
     """
     prompt = prompts_of(lm, rows)
     engine, plain = decoders(lm, name, prompt)
-    forward = forward_of(lm)
+    forward, windowed = forward_of(lm), StockForward(lm.denoiser.model, keeps=False)  # type: ignore[attr-defined]
     out, expected = engine(), plain()
     differing = int((out.canvas != expected).sum())
     tokens = torch.cat([prompt, torch.full((rows, GEN_LENGTH), lm.special.mask)], dim=1)
-
-    def bare() -> None:
-        for _ in range(FORWARDS):
-            forward(tokens)
-
-    bare()
-    ratios: dict[str, list[float]] = {"engine": [], "plain_loop": []}
+    width = BLOCK_LENGTH if name == "llada" else GEN_LENGTH
+    window = slice(PROMPT_LENGTH, PROMPT_LENGTH + width)  # a block's columns, of which there are always as many
+    bare: dict[str, Callable[[], Any]] = {
+        "engine": lambda: forward(tokens),
+        "engine_over_window_head": lambda: windowed(tokens, None, window),
+        "plain_loop": lambda: forward(tokens),
+    }
+    ratios: dict[str, list[float]] = {label: [] for label in bare}
     forward_seconds: list[float] = []
+
+    def one(label: str) -> float:
+        """Return the seconds of one bare forward of a kind."""
+        return seconds(lambda: [bare[label]() for _ in range(FORWARDS)]) / FORWARDS
+
+    one("engine")
     for _ in range(repeats):
-        for label, work in (("engine", engine), ("plain_loop", plain)):
-            before, own, after = seconds(bare), seconds(work), seconds(bare)
-            one = (before + after) / (2 * FORWARDS)
-            forward_seconds.append(one)
-            ratios[label].append(own / (out.model_calls * one))
+        for labels, work in ((("engine", "engine_over_window_head"), engine), (("plain_loop",), plain)):
+            before = [one(label) for label in labels]
+            own = seconds(work)
+            after = [one(label) for label in labels]
+            for label, early, late in zip(labels, before, after, strict=True):
+                ratios[label].append(own / (out.model_calls * (early + late) / 2))
+            forward_seconds.append((before[0] + after[0]) / 2)
     result: dict[str, Any] = {
         "strategy": name,
         "batch": rows,
+        "target": TARGETS.get(rows, max(TARGETS.values())),
         "model_calls": out.model_calls,
         "forward_milliseconds": round(1000 * statistics.median(forward_seconds), 4),
         "differing_tokens": differing,
@@ -135,32 +118,14 @@ def report(lm: DiffusionLM, model: str, repeats: int, batches: tuple[int, ...]) 
     with torch.inference_mode():
         results = [measure(lm, name, rows, repeats) for name in ("llada", "said") for rows in batches]
     return {
-        "target": TARGET,
         "results": results,
         "model": model,
         "dtype": "float32",
         "prompt_length": PROMPT_LENGTH,
         "gen_length": GEN_LENGTH,
         "repeats": repeats,
-        "device": f"cpu ({platform.machine()}, {cpu_name()})",
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "dllm_decode": dllm_decode.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **setting(),
     }
-
-
-def cpu_name() -> str:
-    """Return the processor's name as Linux gives it, else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -181,13 +146,18 @@ def main(arguments: list[str] | None = None) -> int:
     summary = report(lm, given.model, given.repeats, tuple(given.batch))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print(f"{'strategy':<10}{'batch':>6}{'calls':>7}{'forward ms':>12}{'engine':>9}{'plain loop':>12}{'differing':>11}")
+    print(
+        f"{'strategy':<10}{'batch':>6}{'calls':>7}{'forward ms':>12}{'engine':>9}{'over window head':>18}"
+        f"{'plain loop':>12}{'differing':>11}"
+    )
     for row in summary["results"]:
         print(
             f"{row['strategy']:<10}{row['batch']:>6}{row['model_calls']:>7}{row['forward_milliseconds']:>12.3f}"
-            f"{row['engine']:>9.3f}{row['plain_loop']:>12.3f}{row['differing_tokens']:>11}"
+            f"{row['engine']:>9.3f}{row['engine_over_window_head']:>18.3f}{row['plain_loop']:>12.3f}"
+            f"{row['differing_tokens']:>11}"
         )
-    return 0 if all(row["engine"] <= TARGET and not row["differing_tokens"] for row in summary["results"]) else 1
+    met = (row["engine"] <= row["target"] and not row["differing_tokens"] for row in summary["results"])
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":
