@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dllm_decode.config import Strategy
@@ -22,12 +23,26 @@ ASKING = {
 }
 
 
+class Lists(TorchFunctionMode):
+    """Counts `tolist()`, which reads many numbers at once and is no operation that a dispatcher sees."""
+
+    def __init__(self, asked: list[str]) -> None:
+        super().__init__()
+        self.asked = asked
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.Tensor.tolist and args[0].dim() > 0:
+            self.asked.append("tolist")
+        return function(*args, **(kwargs or {}))
+
+
 class Questions(TorchDispatchMode):
     """Counts operations whose result the host has to wait for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.lists = Lists(self.asked)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = function.name().split(".")[0]
@@ -54,7 +69,7 @@ def questions(strategy: Strategy) -> tuple[int, int]:
 
     model.logits = uncounted  # type: ignore[method-assign]
     canvas = canvas_of(PROMPTS, LENGTH)
-    with counter:
+    with counter.lists, counter:
         done = decode(model, canvas, strategy)
     return len(counter.asked), done.model_calls
 
@@ -74,7 +89,7 @@ def test_a_schedule_known_in_advance_does_not_wait_for_the_device_in_the_loop(
 ) -> None:
     asked, calls = questions(Strategy.load(name).override({"gen_length": LENGTH, **changes}))
     assert calls >= 5
-    assert asked == 1  # after the last step: whether everything is decided
+    assert asked == 2  # after the last step: whether a part was at fault, and whether everything is decided
 
 
 @pytest.mark.parametrize("stop", [[], ["eos"]])
@@ -86,17 +101,17 @@ def test_a_schedule_that_depends_on_scores_asks_once_a_step_once_a_stage_and_onc
     strategy = Strategy.load(name).override({"gen_length": LENGTH, "steps": 8, "stop": stop, **block})
     asked, calls = questions(strategy)
     stages = {"said": 4, "said-block-chlg": 2 * 5}.get(name, 2)  # CHLG's probe counts as one
-    assert asked <= calls + stages + 1
+    assert 2 < asked <= calls + stages + 2
 
 
 def test_several_blocks_at_once_ask_once_a_step() -> None:
     changes = {"gen_length": LENGTH, "block.length": 4, "scheduler.threshold": 0.3}
     asked, calls = questions(Strategy.load("multi-block").override(changes))
     assert calls > 3
-    assert asked <= calls + 2  # that nothing is left, and after the last step
+    assert calls < asked <= calls + 3  # that nothing is left, and twice after the last step
 
 
 def test_adaptive_blocks_ask_once_a_step_and_three_times_a_block() -> None:
     changes = {"gen_length": LENGTH, "block.length": 4, "block.threshold": 0.99, "scheduler.threshold": 0.3}
     asked, calls = questions(Strategy.load("adablock").override(changes))
-    assert asked <= calls + 3 * (LENGTH // 4) + 2
+    assert calls < asked <= calls + 3 * (LENGTH // 4) + 3
