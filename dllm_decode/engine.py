@@ -14,7 +14,7 @@ from torch import Tensor
 from dllm_decode.config import Strategy
 from dllm_decode.contract import Contract
 from dllm_decode.numerics import Noise, best_open
-from dllm_decode.parts import Denoiser, StopRule
+from dllm_decode.parts import CountingScheduler, Denoiser, StopRule
 from dllm_decode.reader import Question, Reader, Reading
 from dllm_decode.revisions import Revisions
 from dllm_decode.state import (
@@ -30,6 +30,8 @@ from dllm_decode.state import (
 from dllm_decode.trace import StepEvent
 from dllm_decode.transfer import Answer
 
+BEYOND_OPEN = frozenset({"undecided", "decided", "distribution"})
+"""Needs that speak of positions which are not open in the step."""
 WORTH_DROPPING = 0.8
 """Share of a batch's rows with something open up to which the others are left out of a forward."""
 
@@ -119,20 +121,22 @@ class Run:
         self._reading: Reading | None = None
         self._where: Tensor | None = None
         """(B, W) bool; the positions of the block at hand, by which a stage over all of it is known."""
-        self._most = canvas.length
-        """No row has more undecided columns in the block's window."""
+        self._undecided = self._open = canvas.length
+        """No row has more undecided columns in the block's window, or more open positions in the stage."""
         self._rows: frozenset[int] | None = None
         """The rows that forwards run, where the others are not worth it."""
         self.revisions = Revisions(strategy, canvas, self.contract, self.changed, self._tell)
         asking = (self.policy, self.layering, self.scheduler, self.confidence, *self.stops)
         needs = self.revisions.needs.union(*(getattr(part, "needs", ()) for part in asking))
         self.reader = Reader(denoiser, canvas, strategy, needs)
+        self._beyond = not needs.isdisjoint(BEYOND_OPEN)
+        """Whether some part looks at positions that are not open."""
 
     def forwards(self) -> Iterator[Question]:
         """Decode, and yield what each forward is to answer; the caller gives it to `take` before it resumes."""
         for block in self.policy.blocks(self.block_context()):
             self.contract.count_block(block)
-            self._most, self._rows = block.window.stop - block.window.start, None
+            self._undecided, self._rows = block.window.stop - block.window.start, None
             for stage in self.layering.stages(self.stage_context(block)):
                 committed = yield from self.work_off(block, stage)
                 if committed and block.brief:
@@ -149,8 +153,8 @@ class Run:
         """What the block policy sees."""
 
         def probe(block: Block) -> VocabStats:
-            self._most = block.window.stop - block.window.start
             window = block.window
+            self._undecided = window.stop - window.start
             return self.read(block, self.canvas.undecided[:, window] & block.where[:, window]).of(window)
 
         return BlockContext(self.canvas, self.steps, self.reader.special, probe)
@@ -177,19 +181,22 @@ class Run:
         most = stage.size
         if most is None and block.busy is not None and where is self._where:
             # The block policy had to ask already, and a brief block takes one step.
-            most = 1
+            most, self._open = 1, max(block.busy)
             self._drop(block, block.busy)
         elif most is None:
             most = max(self._look(block, self._count(block, open_)))
-        elif self.reader.cache is None:
-            self._rows = None
+        else:
+            self._open = most
+            if self.reader.cache is None:
+                self._rows = None
         budget = None if scheduler.adaptive else stage.steps
         asks = bool(self.stops) or not scheduler.exact
         limit = most if budget is None else min(budget, most)
-        begun = self._most
+        counting = scheduler if isinstance(scheduler, CountingScheduler) else None
+        begun = self._undecided
         last: Proposal | None = None
         for step in range(limit):
-            if (question := self.ask(block, open_, self._rows)) is not None:
+            if (question := self.ask(block, open_, step=True)) is not None:
                 yield question
             reading = self._reading
             assert reading is not None, "whoever runs the forwards hands every reading to `take`"
@@ -221,11 +228,12 @@ class Run:
                 if not any(self._look(block, counts)):
                     return True
             elif stage.size is not None:
-                self._most -= 1  # a token in every row, at least
+                fewest = counting.commits(stage.size, stage.steps, step) if counting else 1
+                self._open, self._undecided = self._open - fewest, self._undecided - fewest
         if limit and asks:
             self.contract.refuse_leftover(block, stage, scheduler, open_)
         elif limit and stage.size is not None:
-            self._most = begun - stage.size
+            self._undecided = begun - stage.size
         return limit > 0
 
     def _count(self, block: Block, open_: Tensor) -> Answer:
@@ -239,7 +247,7 @@ class Run:
     def _look(self, block: Block, counts: Answer) -> list[int]:
         """Wait for the counts, settle which rows the next forwards run, and return each row's open positions."""
         open_, undecided, *of_block = counts.get()
-        self._most = max(undecided)
+        self._open, self._undecided = max(open_), max(undecided)
         # Keys and values are kept of the rows that still need them in this block.
         self._drop(block, *(of_block or [open_]))
         left: list[int] = open_
@@ -257,24 +265,28 @@ class Run:
         worth = 0 < count < len(left) and count <= self._worth_dropping * len(left)
         self._rows = frozenset(row for row, some in enumerate(left) if some) if worth else None
 
-    def ask(self, block: Block, open_: Tensor, rows: frozenset[int] | None = None) -> Question | None:
+    def ask(self, block: Block, open_: Tensor, *, step: bool = False) -> Question | None:
         """Return what the next forward is to answer, or None: one forward serves every question of a canvas version.
 
         Args:
             block: The block that asks.
             open_: (B, W) bool; rows with nothing open pay nothing.
-            rows: The rows with something open, where the others are not worth running; None is all.
+            step: Whether a step asks, which leaves rows out and looks at what is open, or a probe, which may serve
+                several stages.
         """
         window = self.canvas.region if self.revisions.far else block.window
         planned = None if self.reader.plan is None else block.window
-        if self.reader.cache is not None:
-            rows = self._rows  # nothing is kept of the others
+        # Of a row that has left a cached block, nothing is kept that a probe could use.
+        rows = self._rows if step or self.reader.cache is not None else None
         if self._reading is not None and self._reading.covers(self.canvas.version, window, planned, rows):
             return None
         counted = open_.any(1) & self.changed
         self.passes += counted
         self.changed &= ~counted
-        return Question(block, window, planned, rows, self._most, self._noise(window))
+        wanted, most = self.canvas.undecided[:, window], self._undecided
+        if step and not self._beyond:
+            wanted, most = open_, self._open
+        return Question(block, window, planned, rows, wanted, most, self._noise(window))
 
     def take(self, question: Question, stats: VocabStats, shadow: Tensor | None) -> None:
         """Take what a forward has answered: (B, W) statistics, and what the forward plan read."""

@@ -64,12 +64,27 @@ class Scheduler(Protocol):
 
 
 @runtime_checkable
+class CountingScheduler(Protocol):
+    """A scheduler that knows how many positions a step commits; those need not be read again."""
+
+    def commits(self, size: int, steps: int | None, step: int) -> int:
+        """Return the fewest positions that every row commits in a step; 1 is always right.
+
+        Args:
+            size: Open positions of each row when the stage began.
+            steps: The stage's steps; None is one position a step.
+            step: 0-based.
+        """
+        ...
+
+
+@runtime_checkable
 class Confidence(Protocol):
     """Scores the proposed token of every position."""
 
     needs: frozenset[str]
-    """What it reads of `VocabStats` beyond token and probability: "content", "second", "entropy", "distribution";
-    "decided" asks for the statistics of positions that are decided already."""
+    """What it reads of `VocabStats` beyond token and probability: "content", "second", "entropy", "distribution"; and
+    of which positions beyond `view.open`: "undecided" (of the block) or "decided" (all of the window)."""
 
     def propose(self, view: StepView) -> Proposal:
         """Return a token and a score for every window position, read from `view.stats`."""

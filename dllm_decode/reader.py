@@ -6,6 +6,7 @@ business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,8 @@ from dllm_decode.state import Block, Canvas, VocabStats
 from dllm_decode.transfer import to_device
 from dllm_decode.vocabulary import read_in_pieces
 
-WORTH_PICKING = 2**18
-"""Logits that must be saved, in all rows, for picking the undecided columns to cost less than reading all of them."""
+WORTH_PICKING = {"cpu": 2**14, "cuda": 2**21}
+"""Logits that must be saved, in all rows, for picking wanted columns to cost less than reading all, by device type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,10 @@ class Question:
     """The block's window that the forward plan is asked for; None without a plan."""
     rows: frozenset[int] | None
     """The rows with something to decide, where the others are not worth running; None is all."""
+    wanted: Tensor
+    """(B, W) bool; the positions somebody will look at."""
     most: int
-    """No row has more undecided columns in the window, as far as the host knows; at most W."""
+    """No row has more of them, as far as the host knows; at most W."""
     noise: Noise
     """Of every row, over the window."""
 
@@ -131,7 +134,7 @@ class Reader:
         self._headed = denoiser if isinstance(denoiser, HeadedDenoiser) else None
         self.picks = self._headed is not None and self.plan is None
         """Whether the model can be asked for columns of each row's own."""
-        self._undecided_only = self.picks and not self.needs & {"decided", "distribution"}
+        self._wanted_only = self.picks and not self.needs & {"decided", "distribution"}
         guided = any(processor.unconditional for processor in self.processors)
         self._given = ~canvas.undecided if guided else None  # (B, L): prompt and padding, before the first commit
         # The same tensors in every forward over the same rows: a denoiser builds its mask from them once.
@@ -162,12 +165,12 @@ class Reader:
     def load(self, question: Question) -> Load:
         """Return what the model has to be run on."""
         canvas, window, rows = self.canvas, question.window, question.rows
-        tokens, noise, undecided = canvas.tokens, question.noise, canvas.undecided[:, window]
+        tokens, noise, wanted = canvas.tokens, question.noise, question.wanted
         whole = canvas.valid if canvas.padded else None
         valid, given = whole, self._given
         if rows is not None:
             chosen = to_device(torch.tensor(sorted(rows)), tokens.device)
-            tokens, noise, undecided = tokens[chosen], noise.of_rows(chosen), undecided[chosen]
+            tokens, noise, wanted = tokens[chosen], noise.of_rows(chosen), wanted[chosen]
             if self._part[0] != rows:
                 given = None if self._given is None else self._given[chosen]
                 self._part = (rows, None if whole is None else whole[chosen], given)
@@ -175,9 +178,10 @@ class Reader:
         keys = noise.keys() if self.temperature > 0 else None  # (R, W)
         columns = None
         width = window.stop - window.start
-        if self._undecided_only and len(tokens) * (width - question.most) * self.denoiser.vocab_size >= WORTH_PICKING:
-            # Undecided columns first, in their order; a row with fewer of them reads some decided ones as well.
-            columns = (~undecided).sort(dim=1, stable=True).indices[:, : question.most]  # (R, K)
+        saved = len(tokens) * (width - question.most) * self.denoiser.vocab_size
+        if self._wanted_only and saved >= WORTH_PICKING.get(tokens.device.type, WORTH_PICKING["cuda"]):
+            # Wanted columns first, in their order; a row with fewer of them reads some others as well.
+            columns = (~wanted).sort(dim=1, stable=True).indices[:, : question.most]  # (R, K)
             keys = None if keys is None else keys.gather(1, columns)
             columns = columns + window.start
         return Load(tokens, valid, given, window, columns, keys)
@@ -191,36 +195,28 @@ class Reader:
             rows: Whose keys and values the forward uses; None is all rows of the decode.
         """
         inputs = self._inputs(load, block, rows)
-        denoiser = self._headed
-        if denoiser is None:
-            return self._statistics(
-                self._processed(*_halves(self.denoiser.logits(inputs), load.given)), load.keys
-            )
-        hidden = denoiser.hidden(inputs)  # (R or 2R, K, D)
-        conditional, unconditional = _halves(hidden, load.given)
-        shape = conditional.shape[:2]
+        if self._headed is None:
+            logits = self._processed(*_halves(self.denoiser.logits(inputs), load.given))
+            return self._statistics(logits, load.keys)
+        head = self._headed.head
+        states, others = _halves(self._headed.hidden(inputs), load.given)  # (R, K, D)
 
-        def logits_of(piece: slice) -> Tensor:
-            whole = piece.stop - piece.start == shape.numel()
+        def logits_of(part: slice | None) -> Tensor:
+            return self._processed(head(_piece(states, part)), None if others is None else head(_piece(others, part)))
 
-            def head(states: Tensor) -> Tensor:
-                return denoiser.head(states if whole else states.flatten(0, 1)[None, piece])
+        return self._read(logits_of, states, load.keys)
 
-            logits = self._processed(head(conditional), None if unconditional is None else head(unconditional))
-            return logits.flatten(0, 1)  # (n, V)
+    def _statistics(self, logits: Tensor, keys: Tensor | None) -> VocabStats:
+        """Return the statistics of (R, K, V) logits."""
+        return self._read(lambda part: _piece(logits, part), logits, keys)
 
-        keys = None if load.keys is None else load.keys.flatten()
-        stats = read_in_pieces(
-            logits_of,
-            shape.numel(),
-            self.denoiser.vocab_size,
-            load.tokens.device,
-            self.special,
-            self.needs,
-            self.temperature,
-            keys,
+    def _read(self, logits_of: Callable[[slice | None], Tensor], values: Tensor, keys: Tensor | None) -> VocabStats:
+        """Return (R, K) statistics, a piece of the positions at a time; `values` is (R, K, D or V)."""
+        vocabulary, needs = self.denoiser.vocab_size, self.needs
+        shape = (values.shape[0], values.shape[1])
+        return read_in_pieces(
+            logits_of, shape, vocabulary, values.device, self.special, needs, self.temperature, keys
         )
-        return stats.map(lambda value: value.reshape(*shape, *value.shape[1:]))
 
     def place(self, question: Question, load: Load, stats: VocabStats) -> VocabStats:
         """Return the (B, W) statistics of the question from the (R, K) ones of its load."""
@@ -260,22 +256,6 @@ class Reader:
             logits = processor.process(logits, unconditional, self.special)
         return logits
 
-    def _statistics(self, logits: Tensor, keys: Tensor | None) -> VocabStats:
-        """Return (R, K) statistics of (R, K, V) logits."""
-        flat = logits.flatten(0, 1)
-        stats = read_in_pieces(
-            lambda piece: flat[piece],
-            flat.shape[0],
-            flat.shape[1],
-            flat.device,
-            self.special,
-            self.needs,
-            self.temperature,
-            None if keys is None else keys.flatten(),
-        )
-        shape = logits.shape[:2]
-        return stats.map(lambda value: value.reshape(*shape, *value.shape[1:]))
-
     def _recomputed(self, block: Block) -> slice | None:
         """Return what the policy recomputes in this forward of the block."""
         if self.policy is None:
@@ -283,6 +263,11 @@ class Reader:
         self._forwards = self._forwards + 1 if self._block == block.number else 0
         self._block = block.number
         return self.policy.recompute(block, self._forwards, self.canvas.length)
+
+
+def _piece(values: Tensor, part: slice | None) -> Tensor:
+    """Return (1, n, ...) of (R, K, ...): a part of the R x K positions; all of them as they are where it is None."""
+    return values if part is None else values.flatten(0, 1)[None, part]
 
 
 def _halves(values: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:

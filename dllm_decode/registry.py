@@ -86,6 +86,7 @@ class Registry:
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     """kind -> name -> class or path; kinds are the part kinds, "recipe", "task" and "denoiser"."""
     origins: dict[tuple[str, str], Origin] = field(default_factory=dict)
+    _recipes: dict[str, Strategy] = field(default_factory=dict, repr=False)
 
     def names(self, kind: str) -> list[str]:
         """Return the known names of a kind, sorted."""
@@ -124,7 +125,10 @@ class Registry:
         text = str(source)
         if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
             return self._read(Path(text).expanduser())
-        return self._read(self.find("recipe", text))
+        # Reading YAML takes as long as a forward of a small model; recipes do not change while a process runs.
+        if text not in self._recipes:
+            self._recipes[text] = self._read(self.find("recipe", text))
+        return self._recipes[text]
 
     @staticmethod
     def _read(path: Path) -> Strategy:

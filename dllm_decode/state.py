@@ -7,8 +7,8 @@ models and strategies; only the engine calls `commit` and `reopen`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -125,8 +125,9 @@ class Stage:
 class VocabStats:
     """What one pass over the logits of a window yields. A field that no part declared in `needs` is None.
 
-    Only what is undecided is promised. Positions that are decided, and rows that wait for their batch mates, may hold
-    zeros, unless a part names "decided" among its needs, or the strategy revises.
+    Only what is open in the step is promised, and to a probe what is undecided. Other positions may hold zeros, unless
+    a part names "undecided" (those of the block) or "decided" (all of the window) among its needs, or the strategy
+    revises. Rows that wait for their batch mates may hold zeros in any case.
     """
 
     token: Tensor
@@ -143,12 +144,13 @@ class VocabStats:
     """(B, W) float32, nats. Need: "entropy"."""
     log_probabilities: Tensor | None = None
     """(B, W, V) float32, nats; the mask token included. Need: "distribution", the one that is not small, and
-    the one whose decided positions are always there."""
+    the one that always comes with every position of the window."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> VocabStats:
         """Return the result of a change to every statistic that is there."""
-        values = ((each.name, getattr(self, each.name)) for each in fields(self))
-        return VocabStats(**{name: change(value) for name, value in values if value is not None})
+        values = (getattr(self, name) for name in self.__slots__)
+        changed: Any = [None if value is None else change(value) for value in values]
+        return VocabStats(*changed)
 
     def narrow(self, columns: slice) -> VocabStats:
         """Return the statistics of some of the window's columns; views, not copies."""
@@ -168,10 +170,11 @@ class VocabStats:
         return self.map(lambda value: value.new_zeros(count, *value.shape[1:]).index_copy_(0, rows, value))
 
     @staticmethod
-    def joined(parts: Sequence[VocabStats]) -> VocabStats:
-        """Return the statistics of several groups of positions, or of rows, one after another."""
-        names = [each.name for each in fields(parts[0]) if getattr(parts[0], each.name) is not None]
-        return VocabStats(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    def joined(parts: Sequence[VocabStats], dim: int = 0) -> VocabStats:
+        """Return the statistics of several groups of rows, or, with `dim` 1, of positions, one after another."""
+        columns = zip(*([getattr(part, name) for name in part.__slots__] for part in parts), strict=True)
+        joined: Any = [None if values[0] is None else torch.cat(values, dim) for values in columns]
+        return VocabStats(*joined)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Pure functions on tensors; where logits come from is the caller's business. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from dllm_decode.numerics import gumbel
 from dllm_decode.parts import SpecialTokens
 from dllm_decode.state import VocabStats
 
-STATISTICS = frozenset({"content", "second", "entropy", "distribution", "decided"})
-"""What a part may name in `needs`. All but "decided" name fields of `VocabStats`; that one asks for the statistics of
-positions that are decided already, which are otherwise left out where that saves time."""
+STATISTICS = frozenset({"content", "second", "entropy", "distribution", "undecided", "decided"})
+"""What a part may name in `needs`. The first four name fields of `VocabStats`; the others ask for the statistics of
+positions that are not open in a step, which are otherwise left out where that saves time: those of the block that are
+still undecided, or all of its window."""
 
 _SMALLEST = torch.finfo(torch.float32).min
 _TINY = torch.finfo(torch.float32).tiny
@@ -25,16 +26,15 @@ _ENTRIES = {"cpu": 2**22, "cuda": 2**26}
 """Logits held at once, by device type: 16 MiB of float32 on a CPU, 128 MiB of bfloat16 on a GPU."""
 
 
-def pieces(positions: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices of a number of positions so that the logits of each fit into a bounded buffer."""
+def pieces(positions: int, vocabulary: int, device: torch.device) -> list[slice]:
+    """Return slices of a number of positions so that the logits of each fit into a bounded buffer."""
     length = max(1, _ENTRIES.get(device.type, _ENTRIES["cuda"]) // vocabulary)
-    for start in range(0, positions, length):
-        yield slice(start, min(start + length, positions))
+    return [slice(start, min(start + length, positions)) for start in range(0, positions, length)]
 
 
 def read_in_pieces(
-    logits_of: Callable[[slice], Tensor],
-    positions: int,
+    logits_of: Callable[[slice | None], Tensor],
+    shape: tuple[int, int],
     vocabulary: int,
     device: torch.device,
     special: SpecialTokens,
@@ -42,25 +42,30 @@ def read_in_pieces(
     temperature: float = 0.0,
     keys: Tensor | None = None,
 ) -> VocabStats:
-    """Return the (N,) statistics of N positions whose logits never exist all at once.
+    """Return the (R, K) statistics of positions whose logits, if they are many, never exist all at once.
 
     Args:
-        logits_of: From a slice of the positions to their (n, V) logits, which are changed in place.
-        positions: N.
+        logits_of: From a slice of the R x K positions to their (1, n, V) logits, from None to all (R, K, V) of them;
+            they are changed in place.
+        shape: (R, K).
         vocabulary: V.
         device: Where the logits will lie.
         special: Mask, EOS and EOT ids.
         needs: Names of statistics beyond token and probability, from `STATISTICS`.
         temperature: Gumbel temperature.
-        keys: (N,) int64, what the noise of each position grows from; needed where temperature > 0.
+        keys: (R, K) int64, what the noise of each position grows from; needed where temperature > 0.
     """
-    parts = [
+    parts = pieces(shape[0] * shape[1], vocabulary, device)
+    if len(parts) <= 1:
+        return vocabulary_statistics(logits_of(None), special, needs, temperature, keys)
+    flat = None if keys is None else keys.reshape(1, -1)
+    found = [
         vocabulary_statistics(
-            logits_of(piece), special, needs, temperature, None if keys is None else keys[piece]
+            logits_of(part), special, needs, temperature, None if flat is None else flat[:, part]
         )
-        for piece in pieces(positions, vocabulary, device)
+        for part in parts
     ]
-    return parts[0] if len(parts) == 1 else VocabStats.joined(parts)
+    return VocabStats.joined(found, dim=1).map(lambda value: value.reshape(*shape, *value.shape[2:]))
 
 
 def vocabulary_statistics(

@@ -25,8 +25,8 @@ try:
 except ImportError:  # Windows, and the CPU builds of torch
     triton = tl = None
 
-SERVED = frozenset({"content", "second", "entropy", "decided"})
-"""The needs this pass can answer; "decided" is about positions and asks nothing of it."""
+SERVED = frozenset({"content", "second", "entropy", "undecided", "decided"})
+"""The needs this pass can answer; the last two are about positions and ask nothing of it."""
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _BLOCK = 4096  # logits a step of the loop: 16 a thread, whose running values still fit its registers

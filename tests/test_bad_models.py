@@ -228,14 +228,14 @@ def test_a_checkpoint_that_runs_causally_is_refused(tmp_path: Path, monkeypatch:
     """What a library version that ignores `is_causal=False` would do."""
     from transformers.models.llama import modeling_llama
 
-    from dllm_decode.denoisers import llama
+    from dllm_decode.denoisers import llama_checkpoint
 
     class IgnoresIsCausal(modeling_llama.LlamaForCausalLM):  # type: ignore[misc]
         def __init__(self, config: LlamaConfig) -> None:
             config.is_causal = True
             super().__init__(config)
 
-    monkeypatch.setattr(llama, "LlamaForCausalLM", IgnoresIsCausal)
+    monkeypatch.setattr(llama_checkpoint, "LlamaForCausalLM", IgnoresIsCausal)
     message = refusal(write_small_model(tmp_path))
     assert "is causal" in message
     assert "transformers >= 5.6" in message

@@ -1,4 +1,4 @@
-"""A batch stays full: rows that end early leave, waiting prompts take their place, and no row can tell the difference."""
+"""A batch stays full: rows that end early leave, waiting prompts take their place, and no row notices."""
 
 from typing import Any
 
@@ -66,9 +66,9 @@ def test_a_model_that_reads_columns_of_each_rows_own_decodes_the_same(
     name: str, picking: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy = strategy_of(name)
-    monkeypatch.setattr(reader, "WORTH_PICKING", 10**9)
+    monkeypatch.setitem(reader.WORTH_PICKING, "cpu", 10**9)
     alone = generated(headed(), strategy, 1)
-    monkeypatch.setattr(reader, "WORTH_PICKING", picking)
+    monkeypatch.setitem(reader.WORTH_PICKING, "cpu", picking)
     for batch_size in (1, 5, len(PROMPTS)):
         assert_same(generated(headed(), strategy, batch_size), alone)
 
@@ -81,7 +81,7 @@ def test_any_composition_decodes_in_a_full_batch_as_alone(
     strategy = composed(data)
     lm = DiffusionLM(headed() if headed_model else RandomModel())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "WORTH_PICKING", 0)
+        patch.setitem(reader.WORTH_PICKING, "cpu", 0)
         together = lm.generate(PROMPTS[:6], strategy, seed=seed, batch_size=4)
         assert_same(together, lm.generate(PROMPTS[:6], strategy, seed=seed, batch_size=1))
 

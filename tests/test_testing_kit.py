@@ -133,6 +133,18 @@ def test_a_confidence_that_looks_at_the_blocks_of_other_rows_is_found() -> None:
     assert said.startswith("relative with several blocks at once: a row's tokens depend on its batch mates")
 
 
+def test_a_confidence_that_looks_at_what_is_not_open_is_found_unless_it_says_so() -> None:
+    name = "test_it_looks_at_open_positions_or_says_at_which_others"
+    said = verdict(Neighbours(), name)
+    assert "it reads statistics of positions that are not open" in said and '"decided"' in said
+    assert verdict(Declared(), name) == ""
+
+
+def test_a_scheduler_that_promises_too_much_is_found() -> None:
+    said = verdict(Boasting(), "test_it_commits_what_it_promises")
+    assert "committed 1 in a row, and commits() promises 2; return the fewest" in said
+
+
 def test_a_scheduler_that_draws_from_the_global_generator_is_found() -> None:
     def coin(view: Any, proposal: Proposal) -> Tensor:
         return view.open & (torch.rand(view.open.shape) > 0.5)
@@ -329,6 +341,36 @@ class Masking(StopConfig):
     def fill(self, view: Any, special: Any) -> tuple[Tensor, Tensor] | None:
         where = view.canvas.undecided.clone()
         return where, torch.full_like(view.canvas.tokens, special.mask)
+
+
+class Neighbours(ConfidenceConfig):
+    """Adds the probability of the column to the left, open or not."""
+
+    name: Literal["neighbours"] = "neighbours"
+
+    def propose(self, view: Any) -> Proposal:
+        """Return the model's tokens, (B, W)."""
+        probability = view.stats.probability
+        return Proposal(view.stats.token, (probability + probability.roll(1, dims=1)) / 2)
+
+
+class Declared(Neighbours):
+    """Says at what it looks."""
+
+    name: Literal["declared"] = "declared"  # type: ignore[assignment]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"decided"})
+
+
+class Boasting(Best):
+    """Promises two positions a step and commits one."""
+
+    name: Literal["boasting"] = "boasting"  # type: ignore[assignment]
+
+    def commits(self, size: int, steps: int | None, step: int) -> int:
+        return 2
 
 
 class Relative(ConfidenceConfig):

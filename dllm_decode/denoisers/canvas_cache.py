@@ -38,8 +38,7 @@ class CanvasCache(Cache):
         """
         if columns is None and self.keys and self.keys[0].shape[0] != shape[0]:
             # A full forward over other rows than before needs nothing of what was kept.
-            self.keys.clear()
-            self.values.clear()
+            self.keys, self.values = [], []
         self._columns, self._rows, self._shape = columns, rows, (shape[0], shape[1])
 
     def keep(self, rows: Tensor) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
+from weakref import finalize
 
 import torch
 from torch import Tensor
@@ -83,6 +84,39 @@ def _moved(columns: slice, by: int) -> slice:
     return slice(columns.start + by, columns.stop + by)
 
 
+Buffers = tuple[list[Tensor], list[Tensor]]
+"""Keys and values, (B, H, L, D) of each layer."""
+
+
+class Stock:
+    """Buffers that no decode uses any more, by (B, L): a graph recorded on them is replayed for the next one."""
+
+    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
+        """Take the model's config, by which buffers are made."""
+        self._config, self._dtype, self._device = config, dtype, device
+        self._free: dict[tuple[int, int], list[Buffers]] = {}
+
+    def take(self, shape: tuple[int, int]) -> Buffers:
+        """Return buffers for (B, L), used before or new."""
+        free = self._free.setdefault(shape, [])
+        return free.pop() if free else (self._made(shape), self._made(shape))
+
+    def give_back(self, shape: tuple[int, int], buffers: Buffers) -> None:
+        """Keep buffers for a later decode."""
+        self._free[shape].append(buffers)
+
+    def _made(self, shape: tuple[int, int]) -> list[Tensor]:
+        config = self._config
+        heads = config.num_key_value_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        made = []
+        for _ in range(config.num_hidden_layers):
+            made.append(torch.zeros(shape[0], heads, shape[1], width, dtype=self._dtype, device=self._device))
+            # A graph that writes to it may then be replayed without a copy.
+            torch._dynamo.mark_static_address(made[-1])
+        return made
+
+
 class StaticCanvasCache(CanvasCache):
     """A canvas cache for a compiled model: allocated before the first forward, and written by index.
 
@@ -91,30 +125,21 @@ class StaticCanvasCache(CanvasCache):
 
     keep = None  # type: ignore[assignment]
 
-    def __init__(self, config: Any, dtype: torch.dtype, device: torch.device) -> None:
-        """Take the model's config, by which the buffers are made."""
+    def __init__(self, stock: Stock) -> None:
+        """Take where the buffers come from, and go back to with the decode's end."""
         super().__init__()
-        self._config, self._dtype, self._device = config, dtype, device
+        self._stock = stock
         self._index: Tensor | None = None
 
     def recompute(self, columns: slice | None, rows: slice, shape: tuple[int, int]) -> None:
         """Say which columns of which rows the next forward computes; None is all of them."""
         super().recompute(columns, rows, shape)
+        if not self.keys:
+            self.keys, self.values = buffers = self._stock.take(self._shape)
+            finalize(self, self._stock.give_back, self._shape, buffers)
         self._index = None
         if columns is not None:
-            self._index = torch.arange(columns.start, columns.stop, device=self._device)
-        if not self.keys:
-            config = self._config
-            heads = config.num_key_value_heads
-            width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-            for kept in (self.keys, self.values):
-                for _ in range(config.num_hidden_layers):
-                    buffer = torch.zeros(
-                        shape[0], heads, shape[1], width, dtype=self._dtype, device=self._device
-                    )
-                    # A graph that writes to it may then be replayed without a copy.
-                    torch._dynamo.mark_static_address(buffer)
-                    kept.append(buffer)
+            self._index = torch.arange(columns.start, columns.stop, device=self.keys[0].device)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dllm_decode.denoisers.canvas_cache import CanvasCache
-from dllm_decode.denoisers.compiled import CompiledBody, Grid, StaticCanvasCache
+from dllm_decode.denoisers.compiled import CompiledBody, Grid, StaticCanvasCache, Stock
 from dllm_decode.parts import ModelInputs, SpecialTokens
 
 ACTIVATIONS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
@@ -45,6 +45,7 @@ class BidirectionalLlama:
         self._body: Any = model.model
         self._compiled: CompiledBody | None = None
         self._grid = Grid()
+        self._stock = Stock(model.config, self.dtype, device)
         self._head = model.lm_head
         self._tokens_a_piece = _tokens_a_piece(model.config, self.dtype, device)
         self._valid: Tensor | None = None
@@ -85,7 +86,7 @@ class BidirectionalLlama:
     def new_cache(self) -> CanvasCache:
         """Return an empty cache of keys and values."""
         if self._compiled is not None:
-            return StaticCanvasCache(self.model.config, self.dtype, self.device)
+            return StaticCanvasCache(self._stock)
         return CanvasCache()
 
     def compile(self) -> None:

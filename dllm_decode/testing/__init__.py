@@ -28,7 +28,7 @@ from dllm_decode.testing.kinds import (
 )
 from dllm_decode.testing.revision_kinds import ForwardSuite, ReviseSuite
 from dllm_decode.testing.running import PROMPTS, Outcome, canvas_of, infill_canvas, run, selections
-from dllm_decode.testing.scripted import SPECIAL, VOCABULARY, ScriptedDenoiser
+from dllm_decode.testing.scripted import SPECIAL, VOCABULARY, HeadedScriptedDenoiser, ScriptedDenoiser
 from dllm_decode.testing.task_suite import TaskSuite
 
 SUITES = {
@@ -57,6 +57,7 @@ __all__ = [
     "ConfidenceSuite",
     "DenoiserSuite",
     "ForwardSuite",
+    "HeadedScriptedDenoiser",
     "LayeringSuite",
     "LogitsSuite",
     "Outcome",

@@ -5,6 +5,7 @@ Knows compositions and how outcomes are compared; what one kind's methods may re
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from dllm_decode import reader
 from dllm_decode.config import PartConfig, Strategy
 from dllm_decode.errors import ConfigError, DecodeError
 from dllm_decode.parts import SpecialTokens
@@ -20,7 +22,7 @@ from dllm_decode.registry import load_registry
 from dllm_decode.state import Canvas
 from dllm_decode.testing.config_suite import PartSuite, fail, label
 from dllm_decode.testing.running import PROMPTS, Outcome, canvas_of, infill_canvas, run
-from dllm_decode.testing.scripted import SPECIAL, ScriptedDenoiser
+from dllm_decode.testing.scripted import SPECIAL, HeadedScriptedDenoiser, ScriptedDenoiser
 from dllm_decode.testing.watch import watched
 from dllm_decode.vocabulary import STATISTICS
 
@@ -218,6 +220,22 @@ class DecodeSuite(PartSuite):
                     f"Raised by {label(part)!r} on a model whose special.eos and special.eot are None."
                 )
                 raise
+
+    def test_it_looks_at_open_positions_or_says_at_which_others(self, part: PartConfig) -> None:
+        """Statistics of other positions are made for those alone who name them in `needs`."""
+        for setting, strategy in self.compositions(part):
+            outcomes = []
+            for threshold in (0, sys.maxsize):  # leave out what may be left out, and nothing
+                model = HeadedScriptedDenoiser(wander=setting.wander)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setitem(reader.WORTH_PICKING, "cpu", threshold)
+                    outcomes.append(self.decoded(part, setting.name, strategy, PROMPTS, denoiser=model))
+            if not torch.equal(outcomes[0].tokens, outcomes[1].tokens):
+                fail(
+                    f"{label(part)} with {setting.name}: it reads statistics of positions that are not open in the "
+                    "step. Use view.open, or name \"undecided\" (those of the block) or \"decided\" (all of the "
+                    "window) in `needs`."
+                )
 
     def test_what_it_is_given_stays_as_it_was_and_what_it_returns_is_right(self, part: PartConfig) -> None:
         """Parts say what they want done; only the engine writes."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dllm_decode.denoisers.probe import is_bidirectional
-from dllm_decode.parts import CachingDenoiser, ModelInputs
+from dllm_decode.parts import CachingDenoiser, HeadedDenoiser, ModelInputs
 from dllm_decode.testing.config_suite import fail
 
 _LENGTH = 12
@@ -105,6 +105,20 @@ class DenoiserSuite:
         self._assert_equal(
             denoiser, together, _ask(denoiser, tokens[:1], None, window), "a row in a batch and the row alone"
         )
+
+    def test_columns_of_each_rows_own_say_what_the_window_says(self, denoiser: Any) -> None:
+        """A model with `hidden` and `head` may be asked for some columns of each row."""
+        if not isinstance(denoiser, HeadedDenoiser):
+            pytest.skip(f"{_name(denoiser)} has no head of its own")
+        tokens, window = _tokens(denoiser), slice(4, 10)
+        columns = torch.tensor([[9, 4, 6], [5, 5, 8], [4, 7, 9]], device=tokens.device)
+        whole = _ask(denoiser, tokens, None, window)
+        expected = whole.gather(1, (columns - window.start)[..., None].expand(-1, -1, whole.shape[2]))
+        found = _logits(denoiser, ModelInputs(tokens, None, window, columns=columns))
+        self._assert_equal(denoiser, found, expected, "columns of each row's own and the same ones of a window")
+        with torch.inference_mode():
+            apart = denoiser.head(denoiser.hidden(ModelInputs(tokens, None, window)))
+        self._assert_equal(denoiser, apart, whole, "head(hidden(inputs)) and logits(inputs)")
 
     def test_a_cached_forward_equals_a_full_one_where_nothing_changed(self, denoiser: Any) -> None:
         """Reused keys and values are those that a full forward would compute."""

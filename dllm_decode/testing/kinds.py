@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dllm_decode.config import BlockConfig, ConfidenceConfig, PartConfig, SchedulerConfig
 from dllm_decode.errors import ConfigError, DecodeError
+from dllm_decode.parts import CountingScheduler
 from dllm_decode.testing.config_suite import fail, label
 from dllm_decode.testing.decode_suite import BUDGETS, DecodeSuite
 from dllm_decode.testing.running import selections
@@ -48,6 +49,21 @@ class SchedulerSuite(DecodeSuite):
                         f"{label(part)} is declared `exact`, and took {taken} steps for {stage}; leave `exact` out "
                         "unless a stage always takes exactly min(steps, positions) steps."
                     )
+
+    def test_it_commits_what_it_promises(self, part: SchedulerConfig) -> None:
+        """A scheduler with a method `commits` commits at least so many in every row; they are not read again."""
+        if not isinstance(part, CountingScheduler):
+            pytest.skip(f"{label(part)} promises no counts")
+        for positions in (1, 5, 12):
+            for steps in (None, 1, 2, 5, 12):
+                scores = [row[:positions] for row in _SCORES]
+                for step, chosen in enumerate(selections(part, scores, steps, **self.host)):
+                    fewest, promised = int(chosen.sum(1).min()), part.commits(positions, steps, step)
+                    if fewest < promised:
+                        fail(
+                            f"{label(part)}: of {positions} positions in {steps or 'as many'} steps, step {step} "
+                            f"committed {fewest} in a row, and commits() promises {promised}; return the fewest."
+                        )
 
     def test_ties_go_to_the_smallest_column(self, part: SchedulerConfig) -> None:
         """Of equal scores the smallest columns are committed, so that a result never hangs on a sort's whims."""

@@ -165,6 +165,22 @@ class ScriptedDenoiser:
         return sharpness * settled**4 + 3.0 * self.wander * moving**4
 
 
+class HeadedScriptedDenoiser(ScriptedDenoiser):
+    """A scripted denoiser that can be asked for some columns of each row, so that the engine leaves the others out."""
+
+    def hidden(self, inputs: ModelInputs) -> Tensor:
+        """Return (B, W + extra, V) logits as states, or (B, K, V) of the wanted columns."""
+        logits = self.logits(inputs)
+        if inputs.columns is None:
+            return logits
+        rows = torch.arange(logits.shape[0])[:, None]
+        return logits[rows, inputs.columns - inputs.window.start]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return a copy of the states, which are the logits."""
+        return hidden.clone()
+
+
 def _mix(value: Tensor) -> Tensor:
     """Scatter the bits of int64 values; products wrap around."""
     value = (value ^ (value >> 31)) * _PRIMES[0]

@@ -27,6 +27,10 @@ class EvenScheduler(SchedulerConfig):
         positions = view.stage_open if view.stage.size is None else view.stage.size
         return top_by_quota(proposal.score, view.open, even_quota(positions, view.stage.steps, view.step))
 
+    def commits(self, size: int, steps: int | None, step: int) -> int:
+        """Return count(n, S)[s], which every row commits."""
+        return even_quota(size, steps, step)
+
 
 class ThresholdScheduler(SchedulerConfig):
     """Commits every position whose score reaches the threshold, and always the best one (Fast-dLLM).
@@ -80,3 +84,7 @@ class CommitAll:
     def select(self, view: StepView, proposal: Proposal) -> Tensor:
         """Return (B, W) bool: all open positions."""
         return view.open
+
+    def commits(self, size: int, steps: int | None, step: int) -> int:
+        """Return all of them."""
+        return size

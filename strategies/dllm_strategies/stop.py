@@ -43,7 +43,7 @@ class EarlyCommit(StopConfig):
     """
 
     name: Literal["early-commit"] = "early-commit"
-    needs: ClassVar[frozenset[str]] = frozenset({"second"})
+    needs: ClassVar[frozenset[str]] = frozenset({"second", "undecided"})
     threshold: Annotated[
         float, Field(ge=0, lt=1, description="The mean gap above which everything is committed."), Tune(0.3, 0.99)
     ] = 0.9
