@@ -110,7 +110,7 @@ def decode_parts(
     options: Options,
     trace: Trace | None = None,
 ) -> Iterator[Part]:
-    """Decode as `decode_table` does, and yield rows as they are finished; longest prompts first.
+    """Check as `decode_table` does, then yield rows as they are finished; longest prompts first.
 
     Rows that are watched step by step are decoded in the order they are given in, one batch after another.
     """
@@ -140,13 +140,17 @@ def decode_parts(
 
     groups = _groups(table, -(-size // GROUPS) if pooled else size, by_length=not watched)
     if pooled:
-        finished = Pool(size, begin, groups).results()
-    else:
-        finished = (Finished(rows, done := finish(begin(rows)), done.model_calls) for rows in groups)
+        return _written(table, Pool(size, begin, groups).results())
+    return _written(table, (Finished(rows, done := finish(begin(rows)), done.model_calls) for rows in groups))
+
+
+def _written(table: Table, finished: Iterator[Finished]) -> Iterator[Part]:
+    """Write every group's answers into the table."""
     for part in finished:
         canvas = part.decoded.canvas
         table.tokens[part.rows, -canvas.length :] = canvas.tokens.to(table.tokens.device)
-        yield Part(part.rows, part.decoded.forward_passes.cpu(), part.model_calls)
+        # A copy of the caller's own, which inference mode has no say in.
+        yield Part(part.rows, part.decoded.forward_passes.cpu().clone(), part.model_calls)
 
 
 def first_column(where: Tensor) -> int:

@@ -184,12 +184,6 @@ class Strategy(Frozen):
             return closing + sum(max(size, self.layering.forwards(None, size)) for size, _ in plan)
         return closing + sum(self.layering.forwards(steps, size) for size, steps in plan)
 
-    @property
-    def lockstep(self) -> bool:
-        """Whether every row takes the same forwards, known in advance: no row of a batch ends before another."""
-        planned = self.block.plan(self.steps, self.gen_length) is not None
-        return planned and self.layering.lockstep and self.scheduler.exact and not self.stop and not self.revise
-
     def check(self) -> Self:
         """Refuse parts that cannot work together, and a budget that they cannot serve; return self.
 

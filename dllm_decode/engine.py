@@ -5,7 +5,7 @@ Knows the protocols of the parts and nothing of any strategy or model by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from dllm_decode.contract import Contract
 from dllm_decode.numerics import Noise, best_open
 from dllm_decode.parts import CountingScheduler, Denoiser, StopRule
 from dllm_decode.reader import Question, Reader, Reading
+from dllm_decode.remaining import Remaining
 from dllm_decode.revisions import Revisions
 from dllm_decode.state import (
     Block,
@@ -28,12 +29,6 @@ from dllm_decode.state import (
     VocabStats,
 )
 from dllm_decode.trace import StepEvent
-from dllm_decode.transfer import Answer
-
-BEYOND_OPEN = frozenset({"undecided", "decided", "distribution"})
-"""Needs that speak of positions which are not open in the step."""
-WORTH_DROPPING = 0.8
-"""Share of a batch's rows with something open up to which the others are left out of a forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,8 @@ class Decoded:
     forward_passes: Tensor
     """(B,) int64; forwards in which the row had open positions in its stage: what the row costs alone."""
     model_calls: int
-    """Calls of the model for the whole batch; the two halves of guidance are one call."""
+    """Calls of the model for the whole batch, those it shared with other decodes included; the two halves of guidance
+    are one call."""
     reason: str
     """Why the run ended; always "complete": a decode that cannot finish raises instead."""
 
@@ -117,31 +113,31 @@ class Run:
         # A row's forward is new, and counted, only if the row has changed since the last one counted.
         self.changed = torch.ones(rows, dtype=torch.bool, device=device)
         self.model_calls = 0
-        self._worth_dropping = WORTH_DROPPING if worth_dropping is None else worth_dropping
         self._reading: Reading | None = None
         self._where: Tensor | None = None
         """(B, W) bool; the positions of the block at hand, by which a stage over all of it is known."""
-        self._undecided = self._open = canvas.length
-        """No row has more undecided columns in the block's window, or more open positions in the stage."""
-        self._rows: frozenset[int] | None = None
-        """The rows that forwards run, where the others are not worth it."""
-        self.revisions = Revisions(strategy, canvas, self.contract, self.changed, self._tell)
+        self.revisions = Revisions(strategy, canvas, self.contract, self.changed)
         asking = (self.policy, self.layering, self.scheduler, self.confidence, *self.stops)
         needs = self.revisions.needs.union(*(getattr(part, "needs", ()) for part in asking))
         self.reader = Reader(denoiser, canvas, strategy, needs)
-        self._beyond = not needs.isdisjoint(BEYOND_OPEN)
-        """Whether some part looks at positions that are not open."""
+        self.left = Remaining(
+            canvas,
+            drops_rows=self.reader.drops_rows and not self.revisions.far,
+            cached=self.reader.cache is not None,
+            worth_dropping=worth_dropping,
+        )
 
     def forwards(self) -> Iterator[Question]:
         """Decode, and yield what each forward is to answer; the caller gives it to `take` before it resumes."""
         for block in self.policy.blocks(self.block_context()):
             self.contract.count_block(block)
-            self._undecided, self._rows = block.window.stop - block.window.start, None
+            self.left.begin_block(block)
             for stage in self.layering.stages(self.stage_context(block)):
                 committed = yield from self.work_off(block, stage)
                 if committed and block.brief:
                     break
-        self.revisions.close(self.read)
+            self.left.end_block()
+        self.revisions.close(self.read, self._tell)
         self.contract.verify()
         self.contract.refuse_undecided(self.canvas)
 
@@ -154,7 +150,7 @@ class Run:
 
         def probe(block: Block) -> VocabStats:
             window = block.window
-            self._undecided = window.stop - window.start
+            self.left.begin_block(block)
             return self.read(block, self.canvas.undecided[:, window] & block.where[:, window]).of(window)
 
         return BlockContext(self.canvas, self.steps, self.reader.special, probe)
@@ -181,19 +177,16 @@ class Run:
         most = stage.size
         if most is None and block.busy is not None and where is self._where:
             # The block policy had to ask already, and a brief block takes one step.
-            most, self._open = 1, max(block.busy)
-            self._drop(block, block.busy)
+            most = 1
+            self.left.begin_brief(block.busy)
         elif most is None:
-            most = max(self._look(block, self._count(block, open_)))
+            most = max(self.left.look(self.left.count(block, open_), brief=block.brief))
         else:
-            self._open = most
-            if self.reader.cache is None:
-                self._rows = None
+            self.left.begin_stage(most)
         budget = None if scheduler.adaptive else stage.steps
         asks = bool(self.stops) or not scheduler.exact
         limit = most if budget is None else min(budget, most)
         counting = scheduler if isinstance(scheduler, CountingScheduler) else None
-        begun = self._undecided
         last: Proposal | None = None
         for step in range(limit):
             if (question := self.ask(block, open_, step=True)) is not None:
@@ -217,53 +210,23 @@ class Run:
             chosen = scheduler.select(view, last)
             self.contract.check_selection(view, chosen, scheduler)
             self.commit(view, last, chosen, promised=scheduler.exact)
-            self.revisions.after_commit(reading, block, where, view.open, endless=budget is None)
+            self.revisions.after_commit(reading, block, where, view.open, self._tell, endless=budget is None)
             open_ = self.canvas.undecided[:, window] & where
             # The question is on its way while the device does the rest of the step.
-            counts = self._count(block, open_) if asks and not block.brief else None
+            counts = self.left.count(block, open_) if asks and not block.brief else None
             self.contract.check_values(view, last, chosen, scheduler)
             if block.brief:
                 return True
             if counts is not None:
-                if not any(self._look(block, counts)):
+                if not any(self.left.look(counts)):
                     return True
             elif stage.size is not None:
-                fewest = counting.commits(stage.size, stage.steps, step) if counting else 1
-                self._open, self._undecided = self._open - fewest, self._undecided - fewest
+                self.left.committed(counting.commits(stage.size, stage.steps, step) if counting else 1)
         if limit and asks:
             self.contract.refuse_leftover(block, stage, scheduler, open_)
         elif limit and stage.size is not None:
-            self._undecided = begun - stage.size
+            self.left.end_stage(stage.size)
         return limit > 0
-
-    def _count(self, block: Block, open_: Tensor) -> Answer:
-        """Ask for numbers of each row: open positions, columns undecided in the window, and those of its block."""
-        undecided = self.canvas.undecided[:, block.window]
-        counts = [open_.sum(1), undecided.sum(1)]
-        if self.reader.cache is not None:
-            counts.append((undecided & block.where[:, block.window]).sum(1))
-        return Answer(torch.stack(counts))
-
-    def _look(self, block: Block, counts: Answer) -> list[int]:
-        """Wait for the counts, settle which rows the next forwards run, and return each row's open positions."""
-        open_, undecided, *of_block = counts.get()
-        self._open, self._undecided = max(open_), max(undecided)
-        # Keys and values are kept of the rows that still need them in this block.
-        self._drop(block, *(of_block or [open_]))
-        left: list[int] = open_
-        return left
-
-    def _drop(self, block: Block, left: Sequence[int]) -> None:
-        """Leave rows with nothing left out of the next forwards where that pays."""
-        count = sum(map(bool, left))
-        cached = self.reader.cache is not None
-        if not self.reader.drops_rows or self.revisions.far or (cached and block.brief):
-            return
-        held = len(left) if self._rows is None else len(self._rows)
-        if cached and count > self._worth_dropping * held:
-            return
-        worth = 0 < count < len(left) and count <= self._worth_dropping * len(left)
-        self._rows = frozenset(row for row, some in enumerate(left) if some) if worth else None
 
     def ask(self, block: Block, open_: Tensor, *, step: bool = False) -> Question | None:
         """Return what the next forward is to answer, or None: one forward serves every question of a canvas version.
@@ -277,15 +240,15 @@ class Run:
         window = self.canvas.region if self.revisions.far else block.window
         planned = None if self.reader.plan is None else block.window
         # Of a row that has left a cached block, nothing is kept that a probe could use.
-        rows = self._rows if step or self.reader.cache is not None else None
+        rows = self.left.rows if step or self.reader.cache is not None else None
         if self._reading is not None and self._reading.covers(self.canvas.version, window, planned, rows):
             return None
         counted = open_.any(1) & self.changed
         self.passes += counted
         self.changed &= ~counted
-        wanted, most = self.canvas.undecided[:, window], self._undecided
-        if step and not self._beyond:
-            wanted, most = open_, self._open
+        wanted, most = self.canvas.undecided[:, window], self.left.undecided
+        if step and self.reader.open_only:
+            wanted, most = open_, self.left.open
         return Question(block, window, planned, rows, wanted, most, self._noise(window))
 
     def take(self, question: Question, stats: VocabStats, shadow: Tensor | None) -> None:
@@ -301,7 +264,6 @@ class Run:
             self.take(question, *self.reader.read(question))
         assert self._reading is not None
         return self._reading
-
 
     def commit(self, view: StepView, proposal: Proposal, chosen: Tensor, *, promised: bool) -> None:
         """Write the chosen tokens, at least the best one of every row with open positions, and apply stop rules.

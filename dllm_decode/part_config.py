@@ -59,6 +59,8 @@ class BlockConfig(PartConfig):
     kind: ClassVar[str] = "block"
     brief: ClassVar[bool] = False
     """Whether its blocks are `Block.brief`: cut anew after every commit, without what was decided."""
+    probes: ClassVar[bool] = False
+    """Whether it asks for forwards of its own, by `BlockContext.probe`; those are not shared with other decodes."""
 
     def plan(self, steps: int | None, gen_length: int) -> list[tuple[int, int | None]] | None:
         """Return each block's most columns and its share of the steps; None where that shows only while decoding.
@@ -76,8 +78,8 @@ class LayeringConfig(PartConfig):
     needs: ClassVar[frozenset[str]] = frozenset()
 
     @property
-    def lockstep(self) -> bool:
-        """Whether every row of a batch has the same number of positions in a stage, whatever the model says."""
+    def probes(self) -> bool:
+        """Whether it asks for forwards of its own, by `StageContext.probe`; those are not shared with other decodes."""
         return False
 
     def forwards(self, steps: int | None, size: int) -> int:
@@ -161,8 +163,8 @@ class CacheConfig(PartConfig):
 
     kind: ClassVar[str] = "cache"
     fresh_blocks: ClassVar[bool] = False
-    """Whether every block's first forward recomputes everything. A row that a block is finished with can then be left
-    out of the block's other forwards, and come back in the next block."""
+    """Whether every block's first forward recomputes everything, where blocks have numbers of their own. A row that a
+    block is done with can then be left out of the block's other forwards, and come back in the next block."""
 
     @property
     def batch_dependent(self) -> bool:

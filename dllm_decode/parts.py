@@ -229,7 +229,10 @@ class HeadedDenoiser(Protocol):
     """A denoiser whose logits are a head's on hidden states, so that they can be made for a few positions at a time."""
 
     def hidden(self, inputs: ModelInputs) -> Tensor:
-        """Return (B, W + E, D) states that predict the window and the extra columns, or (B, K, D) of `columns`."""
+        """Return (B, W + E, D) states that predict the window and the extra columns, or (B, K, D) of `columns`.
+
+        They need to last until the next call only.
+        """
         ...
 
     def head(self, hidden: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,10 +27,12 @@ GROUPS = 4
 def can_share_forwards(strategy: Strategy) -> bool:
     """Say whether decodes of a strategy can run side by side, and whether rows end at different times, so that it pays.
 
-    Keys and values are kept for one decode's rows, and planned inputs are one decode's own.
+    Keys and values are kept for one decode's rows, planned inputs are one decode's own, and so are a probe's forwards.
     """
+    rows_differ = not strategy.scheduler.exact or bool(strategy.stop) or strategy.block.brief
     alone = strategy.cache is not None or strategy.forward is not None
-    return not (alone or strategy.lockstep or any(part.reach == "region" for part in strategy.revise))
+    alone |= strategy.layering.probes or strategy.block.probes
+    return rows_differ and not alone and all(part.reach == "block" for part in strategy.revise)
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class _Group:
     rows: Tensor
     run: Run
     forwards: Iterator[Question]
-    question: Question | None = field(default=None)
+    question: Question | None = None
 
     @property
     def asked(self) -> int:

@@ -28,7 +28,7 @@ from dllm_decode.parts import (
 )
 from dllm_decode.state import Block, Canvas, VocabStats
 from dllm_decode.transfer import to_device
-from dllm_decode.vocabulary import read_in_pieces
+from dllm_decode.vocabulary import BEYOND_OPEN, BEYOND_UNDECIDED, read_in_pieces
 
 WORTH_PICKING = {"cpu": 2**14, "cuda": 2**21}
 """Logits that must be saved, in all rows, for picking wanted columns to cost less than reading all, by device type."""
@@ -97,6 +97,8 @@ class Load:
     """(R, K) int64, the columns that are read of each row; None is the whole window."""
     keys: Tensor | None
     """(R, K) int64, what the noise of each position read grows from; None at temperature 0."""
+    rows: Tensor | None = None
+    """(R,) int64, which rows of the decode these are; None is all of them."""
 
     @property
     def length(self) -> int:
@@ -134,15 +136,13 @@ class Reader:
         self._headed = denoiser if isinstance(denoiser, HeadedDenoiser) else None
         self.picks = self._headed is not None and self.plan is None
         """Whether the model can be asked for columns of each row's own."""
-        self._wanted_only = self.picks and not self.needs & {"decided", "distribution"}
+        self.open_only = needs.isdisjoint(BEYOND_OPEN)
+        """Whether no part looks at positions that are not open in a step."""
+        self._wanted_only = self.picks and needs.isdisjoint(BEYOND_UNDECIDED)
         guided = any(processor.unconditional for processor in self.processors)
         self._given = ~canvas.undecided if guided else None  # (B, L): prompt and padding, before the first commit
         # The same tensors in every forward over the same rows: a denoiser builds its mask from them once.
-        self._part: tuple[frozenset[int] | None, Tensor | None, Tensor | None] = (
-            None,
-            canvas.valid if canvas.padded else None,
-            self._given,
-        )
+        self._part: tuple[frozenset[int], Tensor | None, Tensor | None] = (frozenset(), None, None)
         self._once: Tensor | None = None
         self._twice: Tensor | None = None  # `_once` for both halves of guidance
 
@@ -166,14 +166,14 @@ class Reader:
         """Return what the model has to be run on."""
         canvas, window, rows = self.canvas, question.window, question.rows
         tokens, noise, wanted = canvas.tokens, question.noise, question.wanted
-        whole = canvas.valid if canvas.padded else None
-        valid, given = whole, self._given
+        valid, given = canvas.valid if canvas.padded else None, self._given
+        chosen = None
         if rows is not None:
-            chosen = to_device(torch.tensor(sorted(rows)), tokens.device)
+            chosen = to_device(sorted(rows), tokens.device)
             tokens, noise, wanted = tokens[chosen], noise.of_rows(chosen), wanted[chosen]
             if self._part[0] != rows:
-                given = None if self._given is None else self._given[chosen]
-                self._part = (rows, None if whole is None else whole[chosen], given)
+                parts = [None if each is None else each[chosen] for each in (valid, given)]
+                self._part = (rows, parts[0], parts[1])
             _, valid, given = self._part
         keys = noise.keys() if self.temperature > 0 else None  # (R, W)
         columns = None
@@ -184,7 +184,7 @@ class Reader:
             columns = (~wanted).sort(dim=1, stable=True).indices[:, : question.most]  # (R, K)
             keys = None if keys is None else keys.gather(1, columns)
             columns = columns + window.start
-        return Load(tokens, valid, given, window, columns, keys)
+        return Load(tokens, valid, given, window, columns, keys, chosen)
 
     def run(self, load: Load, block: Block, rows: frozenset[int] | None = None) -> VocabStats:
         """Run the model once; return (R, K) statistics of what is read.
@@ -201,32 +201,28 @@ class Reader:
         head = self._headed.head
         states, others = _halves(self._headed.hidden(inputs), load.given)  # (R, K, D)
 
-        def logits_of(part: slice | None) -> Tensor:
-            return self._processed(head(_piece(states, part)), None if others is None else head(_piece(others, part)))
+        def logits_of(own: Tensor, unconditional: Tensor | None = None) -> Tensor:
+            return self._processed(head(own), None if unconditional is None else head(unconditional))
 
-        return self._read(logits_of, states, load.keys)
+        return self._read(logits_of, (states,) if others is None else (states, others), load.keys)
 
     def _statistics(self, logits: Tensor, keys: Tensor | None) -> VocabStats:
         """Return the statistics of (R, K, V) logits."""
-        return self._read(lambda part: _piece(logits, part), logits, keys)
+        return self._read(lambda part: part, (logits,), keys)
 
-    def _read(self, logits_of: Callable[[slice | None], Tensor], values: Tensor, keys: Tensor | None) -> VocabStats:
-        """Return (R, K) statistics, a piece of the positions at a time; `values` is (R, K, D or V)."""
-        vocabulary, needs = self.denoiser.vocab_size, self.needs
-        shape = (values.shape[0], values.shape[1])
+    def _read(
+        self, logits_of: Callable[..., Tensor], values: tuple[Tensor, ...], keys: Tensor | None
+    ) -> VocabStats:
         return read_in_pieces(
-            logits_of, shape, vocabulary, values.device, self.special, needs, self.temperature, keys
+            logits_of, values, self.denoiser.vocab_size, self.special, self.needs, self.temperature, keys
         )
 
     def place(self, question: Question, load: Load, stats: VocabStats) -> VocabStats:
         """Return the (B, W) statistics of the question from the (R, K) ones of its load."""
-        window, rows = question.window, question.rows
+        window = question.window
         if load.columns is not None:
             stats = stats.widen(load.columns - window.start, window.stop - window.start)
-        if rows is not None:
-            chosen = to_device(torch.tensor(sorted(rows)), load.tokens.device)
-            stats = stats.spread(chosen, self.canvas.rows)
-        return stats
+        return stats if load.rows is None else stats.spread(load.rows, self.canvas.rows)
 
     def _inputs(self, load: Load, block: Block, rows: frozenset[int] | None) -> ModelInputs:
         tokens, valid, columns = load.tokens, load.valid, load.columns
@@ -238,6 +234,8 @@ class Reader:
             columns = None if columns is None else columns.repeat(2, 1)
         recompute = self._recomputed(block)
         if self.cache is not None:
+            if self._held is not None and (rows is None or not rows <= self._held):
+                recompute = None  # of some of these rows nothing is kept any more
             self._keep(rows, recompute)
         return ModelInputs(tokens, valid, load.window, self.cache, recompute, columns=columns)
 
@@ -248,7 +246,7 @@ class Reader:
             kept = [place for place, row in enumerate(held) if row in rows]
             if self._given is not None:
                 kept += [place + len(held) for place in kept]
-            self.cache.keep(to_device(torch.tensor(kept), self.canvas.tokens.device))
+            self.cache.keep(to_device(kept, self.canvas.tokens.device))
         self._held = rows
 
     def _processed(self, logits: Tensor, unconditional: Tensor | None) -> Tensor:
@@ -263,11 +261,6 @@ class Reader:
         self._forwards = self._forwards + 1 if self._block == block.number else 0
         self._block = block.number
         return self.policy.recompute(block, self._forwards, self.canvas.length)
-
-
-def _piece(values: Tensor, part: slice | None) -> Tensor:
-    """Return (1, n, ...) of (R, K, ...): a part of the R x K positions; all of them as they are where it is None."""
-    return values if part is None else values.flatten(0, 1)[None, part]
 
 
 def _halves(values: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -24,7 +24,7 @@ class Revisions:
     """The revisers of one decode."""
 
     def __init__(
-        self, strategy: Strategy, canvas: Canvas, contract: Contract, changed: Tensor, tell: Tell
+        self, strategy: Strategy, canvas: Canvas, contract: Contract, changed: Tensor
     ) -> None:
         """Remember what is undecided now: only what the decode itself decides may be revised.
 
@@ -33,17 +33,16 @@ class Revisions:
             canvas: Before its first commit.
             contract: Told of every revision.
             changed: (B,) bool, rows that have changed since their last forward; written to in place.
-            tell: Called after every revision.
         """
         self.revisers: list[Reviser] = [part.build() for part in strategy.revise]
         self.needs: frozenset[str] = frozenset().union(*({"decided"} | reviser.needs for reviser in self.revisers))
         self.far = any(reviser.reach == "region" for reviser in self.revisers)
         """Whether a reviser must see the whole generation region in every forward."""
-        self._canvas, self._contract, self._changed, self._tell = canvas, contract, changed, tell
+        self._canvas, self._contract, self._changed = canvas, contract, changed
         self._ours = canvas.undecided.clone() if self.revisers else canvas.undecided  # (B, L)
 
     def after_commit(
-        self, reading: Reading, block: Block, where: Tensor, opened: Tensor, *, endless: bool
+        self, reading: Reading, block: Block, where: Tensor, opened: Tensor, tell: Tell, *, endless: bool
     ) -> None:
         """Ask every reviser after a commit.
 
@@ -52,6 +51,7 @@ class Revisions:
             block: The block it belongs to.
             where: (B, W) bool, the stage's positions in the block's window.
             opened: (B, W) bool, what was open before the commit.
+            tell: Called after every revision.
             endless: Whether the stage goes on until nothing is open; else nothing may be opened again.
         """
         for reviser in self.revisers:
@@ -65,13 +65,15 @@ class Revisions:
                     inside[:, block.window] = self._ours[:, block.window] & where
                 # A row that only waits for its batch mates has had no forward of its own.
                 active = chosen.any(1, keepdim=True)
-                self._revise(reviser, reading, block, chosen, inside & decided & ~chosen & active, closing=False)
+                revisable = inside & decided & ~chosen & active
+                self._revise(reviser, reading, block, chosen, revisable, tell, closing=False)
 
-    def close(self, read: Callable[[Block, Tensor], Reading]) -> None:
+    def close(self, read: Callable[[Block, Tensor], Reading], tell: Tell) -> None:
         """Let revisers go over the finished canvas, each until it changes nothing or its forwards are spent.
 
         Args:
             read: The engine's; takes a block and (B, W) bool, the positions that are asked for.
+            tell: Called after every revision.
         """
         region = self._canvas.region
         for reviser in self.revisers:
@@ -80,7 +82,7 @@ class Revisions:
                 reading = read(block, self._ours[:, region])
                 decided = self._ours & ~self._canvas.undecided
                 nothing = torch.zeros_like(decided)
-                changing = self._revise(reviser, reading, block, nothing, decided, closing=True)
+                changing = self._revise(reviser, reading, block, nothing, decided, tell, closing=True)
                 if changing is None or not bool(changing.any()):
                     break
 
@@ -91,6 +93,7 @@ class Revisions:
         block: Block,
         chosen: Tensor,
         revisable: Tensor,
+        tell: Tell,
         *,
         closing: bool,
     ) -> Tensor | None:
@@ -102,6 +105,7 @@ class Revisions:
             block: The block that forward belongs to.
             chosen: (B, L) bool, what that forward decided.
             revisable: (B, L) bool, what may be changed.
+            tell: Called with what was changed.
             closing: Whether nothing is undecided any more.
         """
         canvas = self._canvas
@@ -129,5 +133,5 @@ class Revisions:
             changing = changing & (written != canvas.tokens[:, window])
             canvas.edit(window, changing, written)
         self._changed |= changing.any(1)
-        self._tell(block, "revise", 0, window, changing, written, view.stats.probability)
+        tell(block, "revise", 0, window, changing, written, view.stats.probability)
         return changing

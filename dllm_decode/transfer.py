@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Return a host tensor on the device; the host does not wait."""
+def to_device(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """Return (N,) int64 on the device; the host does not wait."""
+    values = torch.tensor(numbers, dtype=torch.int64, device="cpu")
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
@@ -23,7 +25,7 @@ class Answer:
         self._arrived: Any = None
         self._values = values
         if values.device.type == "cuda":
-            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values = torch.empty(values.shape, dtype=values.dtype, device="cpu", pin_memory=True)
             self._values.copy_(values, non_blocking=True)
             event: Any = torch.cuda.Event
             self._arrived = event()

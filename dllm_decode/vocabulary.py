@@ -5,13 +5,13 @@ Pure functions on tensors; where logits come from is the caller's business. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from dllm_decode import vocabulary_kernel
-from dllm_decode.numerics import gumbel
+from dllm_decode.numerics import SMALLEST, gumbel
 from dllm_decode.parts import SpecialTokens
 from dllm_decode.state import VocabStats
 
@@ -20,7 +20,11 @@ STATISTICS = frozenset({"content", "second", "entropy", "distribution", "undecid
 positions that are not open in a step, which are otherwise left out where that saves time: those of the block that are
 still undecided, or all of its window."""
 
-_SMALLEST = torch.finfo(torch.float32).min
+BEYOND_UNDECIDED = frozenset({"decided", "distribution"})
+"""Needs that speak of positions which are decided."""
+BEYOND_OPEN = BEYOND_UNDECIDED | {"undecided"}
+"""Needs that speak of positions which are not open in a step."""
+
 _TINY = torch.finfo(torch.float32).tiny
 _ENTRIES = {"cpu": 2**22, "cuda": 2**26}
 """Logits held at once, by device type: 16 MiB of float32 on a CPU, 128 MiB of bfloat16 on a GPU."""
@@ -33,10 +37,9 @@ def pieces(positions: int, vocabulary: int, device: torch.device) -> list[slice]
 
 
 def read_in_pieces(
-    logits_of: Callable[[slice | None], Tensor],
-    shape: tuple[int, int],
+    logits_of: Callable[..., Tensor],
+    values: Sequence[Tensor],
     vocabulary: int,
-    device: torch.device,
     special: SpecialTokens,
     needs: Collection[str] = (),
     temperature: float = 0.0,
@@ -45,27 +48,32 @@ def read_in_pieces(
     """Return the (R, K) statistics of positions whose logits, if they are many, never exist all at once.
 
     Args:
-        logits_of: From a slice of the R x K positions to their (1, n, V) logits, from None to all (R, K, V) of them;
-            they are changed in place.
-        shape: (R, K).
+        logits_of: From the values of some positions to their logits: (R, K, V), or (1, n, V) of a piece; they are
+            changed in place.
+        values: (R, K, ...) each, what logits are made from.
         vocabulary: V.
-        device: Where the logits will lie.
         special: Mask, EOS and EOT ids.
         needs: Names of statistics beyond token and probability, from `STATISTICS`.
         temperature: Gumbel temperature.
         keys: (R, K) int64, what the noise of each position grows from; needed where temperature > 0.
     """
-    parts = pieces(shape[0] * shape[1], vocabulary, device)
+    rows, columns = values[0].shape[:2]
+    parts = pieces(rows * columns, vocabulary, values[0].device)
     if len(parts) <= 1:
-        return vocabulary_statistics(logits_of(None), special, needs, temperature, keys)
-    flat = None if keys is None else keys.reshape(1, -1)
+        return vocabulary_statistics(logits_of(*values), special, needs, temperature, keys)
+    flat = [value.flatten(0, 1)[None] for value in values]
+    flat_keys = None if keys is None else keys.reshape(1, -1)
     found = [
         vocabulary_statistics(
-            logits_of(part), special, needs, temperature, None if flat is None else flat[:, part]
+            logits_of(*(value[:, part] for value in flat)),
+            special,
+            needs,
+            temperature,
+            None if flat_keys is None else flat_keys[:, part],
         )
         for part in parts
     ]
-    return VocabStats.joined(found, dim=1).map(lambda value: value.reshape(*shape, *value.shape[2:]))
+    return VocabStats.joined(found, dim=1).map(lambda value: value.reshape(rows, columns, *value.shape[2:]))
 
 
 def vocabulary_statistics(
@@ -108,7 +116,7 @@ def vocabulary_statistics(
     if "distribution" in needs:
         distribution = logits - total.log()[..., None]
     if "entropy" in needs:
-        entropy = total.log() - (weights * logits.clamp_min(_SMALLEST)).sum(-1) / total
+        entropy = total.log() - (weights * logits.clamp_min(SMALLEST)).sum(-1) / total
     if "second" in needs:
         weights[..., special.mask] = 0
         best, second = (weights.topk(2, dim=-1).values / total[..., None]).unbind(-1)

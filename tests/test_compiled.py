@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from checkpoints import write_small_model
 
 from dllm_decode import DiffusionLM
 from dllm_decode.config import Strategy
-from dllm_decode.denoisers.compiled import COLUMNS, Grid, rows_on_grid
+from dllm_decode.denoisers.grid import COLUMNS, Grid, rows_on_grid
+from dllm_decode.denoisers.static_cache import StaticCanvasCache, Stock
 from dllm_decode.errors import ModelError
 from dllm_decode.parts import ModelInputs
 
@@ -44,6 +47,34 @@ def test_the_grid_keeps_a_fitting_batch_and_hands_out_one_mask() -> None:
     assert grid.fit(short).valid is grid.fit(short).valid
 
 
+def test_canvases_of_other_lengths_get_masks_of_their_own() -> None:
+    grid = Grid()
+    for length in (70, 100, 70, 128, 127):
+        valid = grid.fit(ModelInputs(torch.zeros(2, length, dtype=torch.int64), None, slice(0, 4))).valid
+        assert (2 * 128 if valid is None else int(valid.sum())) == 2 * length
+
+
+def test_buffers_are_used_again_and_not_kept_for_every_shape() -> None:
+    config = SimpleNamespace(num_key_value_heads=2, num_attention_heads=2, hidden_size=8, num_hidden_layers=1)
+    stock = Stock(config, torch.float32, torch.device("cpu"))
+    places = []
+    for shape in ((2, 8), (2, 8), (3, 8), (2, 8)):
+        cache = StaticCanvasCache(stock)
+        cache.recompute(None, slice(0, shape[0]), shape)
+        places.append(cache.keys[0])
+        del cache
+    assert places[0] is places[1] and places[3] is not places[0]
+
+
+def test_a_decode_gives_its_cache_back_when_it_ends(folder: Path) -> None:
+    lm = DiffusionLM.from_pretrained(folder, dtype="float32")
+    made: list[Any] = []
+    new_cache = lm.denoiser.new_cache  # type: ignore[attr-defined]
+    lm.denoiser.new_cache = lambda: made.append(weakref.ref(cache := new_cache())) or cache  # type: ignore[attr-defined]
+    lm.generate([[5, 6]], Strategy.load("fast-dllm", gen_length=8, cache="dual"))
+    assert [reference() for reference in made] == [None]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaDA checkpoint of one layer: every shape is compiled once."""
@@ -64,7 +95,7 @@ def test_a_compiled_model_decodes_the_same_tokens(folder: Path, recipe: str, cha
     prompts = [[5] * length + [9 + length] for length in (1, 8, 3, 12, 2)]
     plain = DiffusionLM.from_pretrained(folder, dtype="float64")
     quick = DiffusionLM.from_pretrained(folder, dtype="float64", compile=True)
-    for batch_size in (5, 2):
+    for batch_size in (5, 2, 1):
         expected = plain.generate(prompts, strategy, batch_size=batch_size)
         found = quick.generate(prompts, strategy, batch_size=batch_size)
         assert torch.equal(found.tokens, expected.tokens)

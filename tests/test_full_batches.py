@@ -1,18 +1,23 @@
 """Rows with nothing left to decide are left out of the forwards that their batch mates still need."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 
-from dllm_decode import engine
+from dllm_decode import remaining
 from dllm_decode.config import Strategy
 from dllm_decode.denoisers.llama import BidirectionalLlama
 from dllm_decode.engine import Decoded, decode
 from dllm_decode.parts import ModelInputs
+from dllm_decode.state import Block, BlockContext, Stage, StageContext
 from dllm_decode.testing import ScriptedDenoiser
 from dllm_decode.testing import canvas_of as kit_canvas
+from dllm_strategies.blocks import FixedBlocks
+from dllm_strategies.single import SingleStage
 from tests.random_model import SPECIAL, RandomModel, canvas_of, random_llama
 
 LENGTH = 12
@@ -51,7 +56,7 @@ def run(name: str) -> tuple[Decoded, int]:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_leaving_rows_out_changes_neither_tokens_nor_costs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fast, fewer = run(name)
-    monkeypatch.setattr(engine, "WORTH_DROPPING", -1.0)
+    monkeypatch.setattr(remaining, "WORTH_DROPPING", -1.0)
     plain, all_rows = run(name)
     assert torch.equal(fast.canvas.tokens, plain.canvas.tokens)
     assert torch.equal(fast.forward_passes, plain.forward_passes)
@@ -74,7 +79,7 @@ def test_planned_forwards_keep_every_row() -> None:
 
 def cached(strategy: Strategy, monkeypatch: pytest.MonkeyPatch, worth: float) -> tuple[Decoded, list[int]]:
     """Return a decode on a scripted model and the rows of its forwards."""
-    monkeypatch.setattr(engine, "WORTH_DROPPING", worth)
+    monkeypatch.setattr(remaining, "WORTH_DROPPING", worth)
     model = ScriptedDenoiser(wander=0.2)
     done = decode(model, kit_canvas(PROMPTS, LENGTH), strategy, seed=4)
     return done, [len(canvas) for canvas in model.canvases]
@@ -107,13 +112,57 @@ def test_a_cut_cache_of_a_real_model_gives_the_same_tokens(
     strategy = Strategy.load("fast-dllm").override({"gen_length": LENGTH, **changes})
     results = []
     for worth in (0.99, -1.0):
-        monkeypatch.setattr(engine, "WORTH_DROPPING", worth)
+        monkeypatch.setattr(remaining, "WORTH_DROPPING", worth)
         model = BidirectionalLlama(random_llama(), SPECIAL, None, torch.device("cpu"))
         monkeypatch.setattr(model, "_tokens_a_piece", 40)  # several pieces of rows, of a cut cache
         results.append(decode(model, canvas_of(PROMPTS, LENGTH), strategy, seed=4))
     fast, plain = results
     assert torch.equal(fast.canvas.tokens, plain.canvas.tokens)
     assert torch.equal(fast.forward_passes, plain.forward_passes)
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("layering", ["single", "scaffold", "grid", "chlg"])
+@pytest.mark.parametrize("scheduler", ["even", "threshold"])
+def test_rows_that_left_a_cached_block_are_there_for_the_next_blocks_probe(
+    scheduler: str, layering: str, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"block.length": 4, "block.threshold": 0.1, "scheduler": scheduler, "layering": layering, "cache": cache}
+    strategy = Strategy.load("adablock").override({"gen_length": 20, **changes})
+    fast, _ = cached(strategy, monkeypatch, 0.99)
+    plain, _ = cached(strategy, monkeypatch, -1.0)
+    assert torch.equal(fast.canvas.tokens, plain.canvas.tokens)
+    assert torch.equal(fast.forward_passes, plain.forward_passes)
+
+
+class LooksBack(SingleStage):
+    """Probes once more when its stage is finished, for nothing."""
+
+    def stages(self, context: StageContext) -> Iterator[Stage]:
+        """Yield the one stage."""
+        yield from super().stages(context)
+        context.probe()
+
+
+class Nameless(FixedBlocks):
+    """Blocks that do not say which they are."""
+
+    def blocks(self, context: BlockContext) -> Iterator[Block]:
+        """Yield the blocks from left to right."""
+        yield from (replace(block, number=0) for block in super().blocks(context))
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("parts", [{"layering": LooksBack()}, {"block": Nameless(length=4)}])
+def test_a_forward_over_rows_that_the_cache_has_dropped_computes_everything(
+    parts: dict[str, Any], cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"block.length": 4, "scheduler.threshold": 0.3, "cache": cache, "gen_length": LENGTH}
+    strategy = Strategy.load("fast-dllm").override(changes).model_copy(update=parts)
+    monkeypatch.setattr(remaining, "WORTH_DROPPING", 0.99)
+    model = BidirectionalLlama(random_llama(), SPECIAL, None, torch.device("cpu"))
+    done = decode(model, canvas_of(PROMPTS, LENGTH), strategy)
+    assert not done.canvas.undecided.any()
 
 
 def test_caches_that_know_nothing_of_rows_keep_every_row() -> None:

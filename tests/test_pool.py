@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dllm_decode import DiffusionLM, batching, reader
 from dllm_decode.config import Strategy
 from dllm_decode.denoisers.llama import BidirectionalLlama
-from dllm_decode.errors import ContractError
+from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.generation import Generation
 from dllm_decode.parts import Denoiser, ModelInputs, Proposal
 from dllm_decode.pool import can_share_forwards
@@ -109,8 +109,9 @@ def test_plain_batches_of_the_same_size_take_more_calls() -> None:
 
 
 def test_schedules_known_in_advance_are_batched_by_length_without_a_pool() -> None:
-    for recipe, shared in (("llada", False), ("said-block", False), ("said", True), ("fast-dllm", True)):
-        assert can_share_forwards(Strategy.load(recipe)) == shared
+    shared = {"llada": False, "said-block": False, "said": False, "adablock": False, "fast-dllm": True, "wino": False}
+    shared |= {"multi-block": True, "klass": True, "chlg": False, "edit": False}
+    assert {name: can_share_forwards(Strategy.load(name)) for name in shared} == shared
     model = Counting()
     out = generated(model, strategy_of("even counts"), 4)
     assert model.rows == [4] * 6 + [4] * 6 + [1] * 6
@@ -137,13 +138,18 @@ def test_answers_stream_as_they_are_finished_each_once(batch_size: int) -> None:
         assert torch.equal(part.forward_passes, whole.forward_passes[places])
         seen += places
         calls += part.model_calls
+        part.forward_passes.add_(1)  # the caller's own
     assert sorted(seen) == list(range(len(PROMPTS)))
     assert calls == lm.generate(PROMPTS, strategy, seed=5, batch_size=batch_size).model_calls
 
 
-def test_a_strategy_is_refused_before_anything_streams() -> None:
-    with pytest.raises(Exception, match="gen_length"):
-        DiffusionLM(RandomModel()).stream(PROMPTS, "llada", gen_length=0)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"gen_length": 0}, "gen_length"), ({"batch_size": 0}, "batch_size"), ({"row_ids": [1]}, "row_ids")],
+)
+def test_what_is_wrong_is_refused_before_anything_streams(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        DiffusionLM(RandomModel()).stream(PROMPTS, "llada", **options)
 
 
 def test_a_broken_part_is_named_in_a_full_batch_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

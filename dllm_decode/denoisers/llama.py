@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from dllm_decode.denoisers.canvas_cache import CanvasCache
-from dllm_decode.denoisers.compiled import CompiledBody, Grid, StaticCanvasCache, Stock
+from dllm_decode.denoisers.compiled import CompiledBody
+from dllm_decode.denoisers.grid import Grid
+from dllm_decode.denoisers.static_cache import StaticCanvasCache, Stock
 from dllm_decode.parts import ModelInputs, SpecialTokens
 
 ACTIVATIONS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
@@ -42,7 +44,7 @@ class BidirectionalLlama:
         self.max_length = max_length
         self.device = device
         self.dtype: torch.dtype = model.lm_head.weight.dtype
-        self._body: Any = model.model
+        self._body = model.model
         self._compiled: CompiledBody | None = None
         self._grid = Grid()
         self._stock = Stock(model.config, self.dtype, device)
@@ -64,19 +66,20 @@ class BidirectionalLlama:
     def hidden(self, inputs: ModelInputs) -> Tensor:
         """Return (B, W + E, D) states that predict what is wanted, or (B, K, D); a row runs through the body once."""
         given = inputs.tokens.shape[0]
+        body: Any = self._body
         if self._compiled is not None and inputs.attention is None:
-            inputs = self._grid.fit(inputs)
+            body, inputs = self._compiled, self._grid.fit(inputs)
         if inputs.valid is not self._valid:
             self._see(inputs.valid)
         computed = self._columns(inputs)
         rows, length = inputs.tokens.shape
         width = length if computed is None else computed.stop - computed.start
-        pieces = _pieces(rows, max(1, self._tokens_a_piece // width))
+        pieces = _pieces(rows, max(1, self._tokens_a_piece // width), alike=body is self._compiled)
         if len(pieces) == 1:
-            return self._wanted(inputs, computed, pieces[0])[:given]
+            return self._wanted(body, inputs, computed, pieces[0])[:given]
         states: Tensor | None = None
         for piece in pieces:
-            wanted = self._wanted(inputs, computed, piece)
+            wanted = self._wanted(body, inputs, computed, piece)
             if states is None:
                 states = wanted.new_empty(rows, *wanted.shape[1:])
             states[piece] = wanted  # a copy: a view would keep the states of every column
@@ -103,7 +106,7 @@ class BidirectionalLlama:
         """What compiling has cost so far; 0 where nothing is compiled."""
         return 0.0 if self._compiled is None else self._compiled.warm_up_seconds
 
-    def _run(self, inputs: ModelInputs, computed: slice | None, rows: slice) -> Tensor:
+    def _run(self, body: Any, inputs: ModelInputs, computed: slice | None, rows: slice) -> Tensor:
         """Return (b, C, D) hidden states of the columns `computed`, None for all of them, in some of the rows."""
         mask = self._mask if inputs.attention is None else inputs.attention  # (B, 1, T, T)
         positions = self._positions if inputs.positions is None else inputs.positions  # (B, T)
@@ -119,15 +122,14 @@ class BidirectionalLlama:
             tokens, positions = tokens[:, columns], positions[:, columns]
             mask = None if mask is None else mask[:, :, columns]
             cached = {"use_cache": True, "past_key_values": inputs.cache}
-        body = self._body if self._compiled is None or inputs.attention is not None else self._compiled
         hidden: Tensor = body(
             input_ids=tokens, attention_mask=mask, position_ids=positions, **cached
         ).last_hidden_state
         return hidden
 
-    def _wanted(self, inputs: ModelInputs, computed: slice | None, rows: slice) -> Tensor:
+    def _wanted(self, body: Any, inputs: ModelInputs, computed: slice | None, rows: slice) -> Tensor:
         """Return (b, W + E, D) or (b, K, D): what is read of some of the rows."""
-        hidden = self._run(inputs, computed, rows)  # (b, C, D)
+        hidden = self._run(body, inputs, computed, rows)  # (b, C, D)
         start = 0 if computed is None else computed.start
         wanted = self._read(hidden, inputs, start, rows)
         return torch.cat([wanted, hidden[:, -inputs.extra :]], dim=1) if inputs.extra else wanted
@@ -161,10 +163,12 @@ def take_columns(hidden: Tensor, columns: Tensor) -> Tensor:
     return hidden[rows, columns.to(hidden.device)]
 
 
-def _pieces(rows: int, most: int) -> list[slice]:
-    """Return slices of about equal length, at most `most`, that cover the rows."""
+def _pieces(rows: int, most: int, *, alike: bool) -> list[slice]:
+    """Return slices of about equal length, or all `alike`, at most `most`, that cover the rows."""
     count = -(-rows // most)
     length = -(-rows // count)
+    if alike:
+        length = next(size for size in range(min(rows, most), 0, -1) if rows % size == 0)
     return [slice(start, min(start + length, rows)) for start in range(0, rows, length)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +24,7 @@ class AdaptiveBlocks(BlockConfig):
     """
 
     name: Literal["adaptive"] = "adaptive"
+    probes: ClassVar[bool] = True
     length: Annotated[
         int, Field(ge=1, description="Columns of a block without a delimiter, in tokens."), Tune(4, 128, log=True)
     ] = 32

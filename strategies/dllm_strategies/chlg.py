@@ -52,6 +52,11 @@ class ConfidenceLayers(LayeringConfig):
             raise ValueError(f"thresholds should fall from layer to layer, got {thresholds}")
         return self
 
+    @property
+    def probes(self) -> bool:
+        """Before each layer."""
+        return True
+
     def stages(self, context: StageContext) -> Iterator[Stage]:
         """Yield the easy stage, the layers between, and the hard stage."""
         layers = [ConfidenceLayer(threshold=self.threshold, steps=self.easy_steps), *self.between]

@@ -39,9 +39,9 @@ class Grid(LayeringConfig):
         return self.detail.needs if self.detail else frozenset()
 
     @property
-    def lockstep(self) -> bool:
-        """Positions are counted by column; what the last stage does is the detail's."""
-        return self.detail is None or self.detail.lockstep
+    def probes(self) -> bool:
+        """What the detail does."""
+        return self.detail is not None and self.detail.probes
 
     def stages(self, context: StageContext) -> Iterator[Stage]:
         """Yield the stages from coarse to fine; those without positions are skipped."""

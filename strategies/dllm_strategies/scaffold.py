@@ -58,9 +58,9 @@ class Scaffold(LayeringConfig):
         return self.detail.needs
 
     @property
-    def lockstep(self) -> bool:
-        """Where positions are counted by column, if the detail is."""
-        return isinstance(self.pattern, ColumnPattern) and self.detail.lockstep
+    def probes(self) -> bool:
+        """Where positions are not counted by column, and what the detail does."""
+        return not isinstance(self.pattern, ColumnPattern) or self.detail.probes
 
     def stages(self, context: StageContext) -> Iterator[Stage]:
         """Yield a stage for each tier of the scaffold, then the detail's stages."""

@@ -20,11 +20,6 @@ class SingleStage(LayeringConfig):
         description="A budget of its own, for use inside another layering; null takes what that one passes on.",
     )
 
-    @property
-    def lockstep(self) -> bool:
-        """Yes."""
-        return True
-
     def stages(self, context: StageContext) -> Iterator[Stage]:
         """Yield the one stage."""
         yield Stage("all", context.where, self.steps or context.steps, size=context.size)
