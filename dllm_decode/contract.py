@@ -87,14 +87,12 @@ class Contract:
 
     def check_values(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
         """Remember on the device whether the values of a proposal and its selection were at fault."""
-        open_ = view.open
-        faults = (
-            view.stats.probability.isnan() & open_,
-            proposal.score.isnan() & open_,
-            chosen & ~open_,
-            (proposal.tokens == self.mask_id) & chosen & open_,
-        )
-        self._flags.append(torch.stack(faults).flatten(1).any(1))  # (4,) bool
+        open_, probability = view.open, view.stats.probability
+        unusable = probability.isnan()
+        not_comparable = unusable if proposal.score is probability else proposal.score.isnan()
+        faults = torch.stack((unusable, not_comparable, chosen, proposal.tokens == self.mask_id))
+        where = torch.stack((open_, open_, ~open_, chosen))
+        self._flags.append((faults & where).flatten(1).any(1))  # (4,) bool, in the order of _FAULTS
         self._steps.append((view.block, view.stage, view.step, scheduler))
 
     def check_revision(self, reviser: Reviser, view: RevisionView, revision: Revision) -> None:

@@ -114,6 +114,7 @@ class Run:
         self.changed = torch.ones(rows, dtype=torch.bool, device=device)
         self.model_calls = 0
         self._reading: Reading | None = None
+        self._window_noise: tuple[slice, Noise] | None = None
         self._where: Tensor | None = None
         """(B, W) bool; the positions of the block at hand, by which a stage over all of it is known."""
         self.revisions = Revisions(strategy, canvas, self.contract, self.changed)
@@ -303,7 +304,11 @@ class Run:
         self._tell(view.block, "stop", view.step, whole, where, tokens, score)
 
     def _noise(self, window: slice) -> Noise:
-        return Noise(self.seed, self.row_ids, self.commits, self.columns[window])
+        if self._window_noise is None or self._window_noise[0] != window:
+            # Good for every step: it counts a row's commits in the tensor that they are added up in.
+            noise = Noise(self.seed, self.row_ids, self.commits, self.columns[window])
+            self._window_noise = (window, noise)
+        return self._window_noise[1]
 
     def _tell(
         self,

@@ -94,7 +94,7 @@ def even_quota(positions: Tensor | int, steps: int | None, step: int) -> Tensor 
 
 def best_open(score: Tensor, open_: Tensor) -> Tensor:
     """(B, W) bool with the best open position of each row, ties to the smallest column; empty rows stay empty."""
-    best = score.clamp_min(SMALLEST).masked_fill(~open_, -torch.inf).argmax(1, keepdim=True)
+    best = score.clamp_min(SMALLEST).where(open_, -torch.inf).argmax(1, keepdim=True)
     return torch.zeros_like(open_).scatter_(1, best, open_.gather(1, best))
 
 
@@ -114,7 +114,7 @@ def top_by_quota(score: Tensor, open_: Tensor, quota: Tensor | int) -> Tensor:
             return best_open(score, open_)
         if quota >= open_.shape[1]:
             return open_
-    ranked = score.clamp_min(SMALLEST).masked_fill(~open_, -torch.inf)
+    ranked = score.clamp_min(SMALLEST).where(open_, -torch.inf)
     ranked = ranked.sort(dim=1, descending=True, stable=True).indices  # (B, W)
     if isinstance(quota, int):
         return torch.zeros_like(open_).scatter_(1, ranked[:, :quota], True) & open_

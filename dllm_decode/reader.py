@@ -30,7 +30,7 @@ from dllm_decode.state import Block, Canvas, VocabStats
 from dllm_decode.transfer import to_device
 from dllm_decode.vocabulary import BEYOND_OPEN, BEYOND_UNDECIDED, read_in_pieces
 
-WORTH_PICKING = {"cpu": 2**14, "cuda": 2**21}
+WORTH_PICKING = {"cpu": 2**13, "cuda": 2**21}
 """Logits that must be saved, in all rows, for picking wanted columns to cost less than reading all, by device type."""
 
 

@@ -57,20 +57,20 @@ class Canvas:
             tokens: (B, W) int64.
         """
         part = self.tokens[:, window]
-        part.copy_(tokens.where(chosen, part))
-        self.undecided[:, window] &= ~chosen
+        torch.where(chosen, tokens, part, out=part)
+        self.undecided[:, window].logical_and_(~chosen)
         self.version += 1
 
     def reopen(self, window: slice, where: Tensor) -> None:
         """Return decided positions of the window to the mask; `where` is (B, W) bool."""
         self.tokens[:, window].masked_fill_(where, self.mask_id)
-        self.undecided[:, window] |= where
+        self.undecided[:, window].logical_or_(where)
         self.version += 1
 
     def edit(self, window: slice, where: Tensor, tokens: Tensor) -> None:
         """Write (B, W) int64 tokens over decided positions, which stay decided; `where` is (B, W) bool."""
         part = self.tokens[:, window]
-        part.copy_(tokens.where(where, part))
+        torch.where(where, tokens, part, out=part)
         self.version += 1
 
     @property

@@ -100,7 +100,7 @@ def vocabulary_statistics(
         return vocabulary_kernel.fused_statistics(logits, special, needs)
     logits = logits.float()  # (..., V) float32
     mask_logit = logits[..., special.mask].clone()
-    logits[..., special.mask] = -torch.inf
+    logits[..., special.mask].fill_(-torch.inf)
     top, token = logits.max(-1)  # (...)
     if temperature > 0 and keys is not None:
         token = gumbel(keys, logits.shape[-1]).mul_(temperature).add_(logits).argmax(-1)
