@@ -92,12 +92,15 @@ def _hook(name: str, hook: Any) -> str:
     ]
     if kind in KINDS:
         written += [_owner("Protocol", PROTOCOLS[kind]), _owner("Base of its config", KINDS[kind])]
+    if kind == "scheduler":
+        written.append(_owner("One that counts", parts.CountingScheduler))
     if kind == "task":
         written += [_owner("Base class", Task), _owner("What it draws", Example)]
     if kind == "denoiser":
         written += [
             _owner("A family of the package", LlamaFamily),
             _owner("What `load` returns", parts.Denoiser),
+            _owner("With a head of its own", parts.HeadedDenoiser),
             _owner("With a cache", parts.CachingDenoiser),
         ]
     return "\n\n".join(written)

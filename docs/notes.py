@@ -30,7 +30,7 @@ NOTES: dict[str, Note] = {
         "`plan` at validation, before any model is loaded. `blocks` once a decode; the generator is resumed when "
         "the block before is finished (after one commit if it was `brief`), so it may look at the canvas.",
         "Yield blocks that differ from row to row; call `context.probe(block)`, whose forward the block's first "
-        "step uses again; yield the same columns again in a later block.",
+        "step uses again, and say so in `probes`; yield the same columns again in a later block.",
         "Leave an undecided position outside every block, give a window that does not cover `where`, or yield "
         "blocks without open positions for ever: the engine stops such a decode with a `ContractError`. "
         "`Block.size` is stated only where it is true of every row.",
@@ -39,8 +39,8 @@ NOTES: dict[str, Note] = {
         "`forwards` at validation. `stages` once a block; the generator is resumed when the stage before is "
         "finished.",
         "Call `context.probe()` for the statistics of the canvas as it stands (the next step uses the same "
-        "forward); draw from `context.noise()`; give a stage a scheduler of its own; hand positions on to another "
-        "layering with `context.within(...)`.",
+        "forward), and say so in `probes`; draw from `context.noise()`; give a stage a scheduler of its own; hand "
+        "positions on to another layering with `context.within(...)`.",
         "Give a stage positions outside `context.where`, or leave positions of it to no stage. `forwards` must "
         "not promise fewer forwards than `stages` can take. A probe is a forward: where nothing is open, do not "
         "ask for one.",
@@ -55,7 +55,8 @@ NOTES: dict[str, Note] = {
         "of n positions and S steps always takes min(S, n). Ties go to the smallest column.",
     ),
     "dllm_confidence": Note(
-        "`propose` once a step, before the scheduler, for every column of the window, open or not.",
+        "`propose` once a step, before the scheduler, for every column of the window. Statistics are those of open "
+        "positions, unless `needs` names others.",
         "Return any comparable numbers, minus infinity included; propose other tokens than `view.stats.token`; "
         "read the statistics it names in `needs`.",
         "Return NaN for an open position, or propose the mask token. `unit` says no where scores may leave 0 to "
