@@ -29,7 +29,7 @@ def evaluate(
         Path | None, typer.Option("--data", help="Your own file in a format the task reads.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples decoded together.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of a forward, at most.")] = 64,
     steps: options.Steps = None,
     gen_length: Annotated[
         int | None,

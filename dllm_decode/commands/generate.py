@@ -23,7 +23,7 @@ def generate(
     temperature: options.Temperature = None,
     seed: options.Seed = 0,
     overrides: options.Overrides = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts decoded together.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts of a forward, at most.")] = 16,
     device: options.Device = None,
     dtype: options.Dtype = None,
     compile: options.Compile = False,
