@@ -109,18 +109,21 @@ class WholeCache(Cache):
     def __init__(self) -> None:
         """Start empty; the first forward must be over all columns."""
         super().__init__(layers=[])
-        self.columns = slice(None)
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self.columns: slice | None = None
+        """The columns that the next forward computes; None is all of them."""
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        """A layer's (B, H, L, D) keys and values."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Store a layer's (B, H, C, D) keys and values; return those of all columns."""
-        if layer_idx == len(self._kept):
-            self._kept.append((key_states.clone(), value_states.clone()))
-        keys, values = self._kept[layer_idx]
-        keys[:, :, self.columns].copy_(key_states)
-        values[:, :, self.columns].copy_(value_states)
+        if layer_idx == len(self.kept):
+            self.kept.append((key_states.clone(), value_states.clone()))
+        keys, values = self.kept[layer_idx]
+        columns = slice(None) if self.columns is None else self.columns
+        keys[:, :, columns].copy_(key_states)
+        values[:, :, columns].copy_(value_states)
         return keys, values
 
     def get_seq_length(self, layer_idx: int = 0, *args: Any) -> int:
@@ -133,6 +136,6 @@ class WholeCache(Cache):
 
     def get_mask_sizes(self, query_length: Any, layer_idx: int = 0) -> tuple[int, int]:
         """Return the columns that are attended to, and the offset 0."""
-        if self._kept:
-            return self._kept[0][0].shape[2], 0
+        if self.kept:
+            return self.kept[0][0].shape[2], 0
         return int(query_length if isinstance(query_length, int) else query_length.shape[0]), 0

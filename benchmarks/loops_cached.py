@@ -11,50 +11,28 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
+from benchmarks.bare import WholeCache
 from benchmarks.loops import canvas_of, propose
 from dllm_decode import DiffusionLM
 
 
-class BlockCache(Cache):
+class BlockCache(WholeCache):
     """Keys and values of the whole canvas as one full forward left them; later forwards see some columns replaced."""
-
-    def __init__(self) -> None:
-        """Start empty; the first forward must be a full one."""
-        super().__init__(layers=[])
-        self.columns: slice | None = None
-        """The columns that the next forward computes; None is all of them."""
-        self.states: list[tuple[Tensor, Tensor]] = []
-        """A layer's (B, H, L, D) keys and values."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Return a layer's (B, H, L, D) states: those of `columns` as given, the others as they were stored."""
         if self.columns is None:
-            self.states.append((key_states, value_states))
+            self.kept.append((key_states, value_states))
             return key_states, value_states
         start, stop = self.columns.start, self.columns.stop
         keys, values = (
             torch.cat([stored[:, :, :start], new, stored[:, :, stop:]], dim=2)
-            for stored, new in zip(self.states[layer_idx], (key_states, value_states), strict=True)
+            for stored, new in zip(self.kept[layer_idx], (key_states, value_states), strict=True)
         )
         return keys, values
-
-    def get_seq_length(self, layer_idx: int = 0, *args: Any) -> int:
-        """Return 0: positions are given, so nothing is offset."""
-        return 0
-
-    def get_query_offset(self, layer_idx: int = 0) -> int:
-        """Return 0; newer `transformers` ask for this instead of `get_seq_length`."""
-        return 0
-
-    def get_mask_sizes(self, query_length: Any, layer_idx: int = 0) -> tuple[int, int]:
-        """Return L, the columns that are attended to, and the offset 0."""
-        if self.states:
-            return self.states[0][0].shape[2], 0
-        return int(query_length if isinstance(query_length, int) else query_length.shape[0]), 0
 
 
 CachedForward = Callable[[Tensor, BlockCache], Tensor]
