@@ -52,6 +52,9 @@ def test_canvases_of_other_lengths_get_masks_of_their_own() -> None:
     for length in (70, 100, 70, 128, 127):
         valid = grid.fit(ModelInputs(torch.zeros(2, length, dtype=torch.int64), None, slice(0, 4))).valid
         assert (2 * 128 if valid is None else int(valid.sum())) == 2 * length
+    for rows in (2, 3, 1):
+        valid = grid.fit(ModelInputs(torch.zeros(rows, 70, dtype=torch.int64), None, slice(0, 4))).valid
+        assert valid is not None and valid.shape == (rows, 128)
 
 
 def test_buffers_are_used_again_and_not_kept_for_every_shape() -> None:

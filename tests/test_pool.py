@@ -1,6 +1,6 @@
 """A batch stays full: rows that end early leave, waiting prompts take their place, and no row notices."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dllm_decode import DiffusionLM, batching, reader
-from dllm_decode.config import Strategy
+from dllm_decode.config import ConfidenceConfig, Strategy
 from dllm_decode.denoisers.llama import BidirectionalLlama
 from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.generation import Generation
 from dllm_decode.parts import Denoiser, ModelInputs, Proposal
 from dllm_decode.pool import can_share_forwards
+from dllm_decode.state import StepView
 from tests.compositions import compositions
 from tests.random_model import SPECIAL, RandomModel, random_llama
 from tests.test_row_independence import LENGTH, STRATEGIES, composed
@@ -71,6 +72,39 @@ def test_a_model_that_reads_columns_of_each_rows_own_decodes_the_same(
     monkeypatch.setitem(reader.WORTH_PICKING, "cpu", picking)
     for batch_size in (1, 5, len(PROMPTS)):
         assert_same(generated(headed(), strategy, batch_size), alone)
+
+
+class Beside(ConfidenceConfig):
+    """Scores a position by the mean probability of what is undecided in the block, open in the step or not."""
+
+    name: Literal["beside"] = "beside"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"undecided"})
+
+    def propose(self, view: StepView) -> Proposal:
+        left = view.canvas.undecided[:, view.block.window] & view.block.where[:, view.block.window]
+        probability = view.stats.probability.masked_fill(~left, 0.0)
+        mean = probability.sum(1, keepdim=True) / left.sum(1, keepdim=True).clamp_min(1)
+        return Proposal(view.stats.token, (probability - mean).abs())
+
+
+@pytest.mark.parametrize("stop", [[], [{"name": "early-commit", "threshold": 0.3}]])
+@pytest.mark.parametrize("scheduler", ["even", {"name": "threshold", "threshold": 0.2}])
+@pytest.mark.parametrize("layering", ["single", "scaffold", "grid"])
+def test_what_is_undecided_beyond_the_stage_is_read_for_parts_that_ask(
+    layering: str, scheduler: Any, stop: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = Strategy.load("llada").override(
+        {"gen_length": LENGTH, "steps": 9, "layering": layering, "scheduler": scheduler, "stop": stop}
+    )
+    strategy = strategy.model_copy(update={"confidence": Beside()})
+    decoded = []
+    for picking in (0, 10**9):
+        monkeypatch.setitem(reader.WORTH_PICKING, "cpu", picking)
+        decoded.append(generated(headed(), strategy, len(PROMPTS)))
+    assert_same(*decoded)
 
 
 @settings(max_examples=40, deadline=None)
