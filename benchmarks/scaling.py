@@ -1,7 +1,7 @@
 """What a decode costs as it grows: `python -m benchmarks.scaling [--model tiny] [--device cpu] [--json FILE]`.
 
-Varies batch, prompt length and generation length, one at a time, around a base point, with the same number of forwards
-at every point; see benchmarks/README.md for how to read it.
+Varies batch, prompt length and generation length, one at a time, around a base point, with 32 forwards (fewer only for
+answers of fewer tokens); see benchmarks/README.md for how to read it.
 """
 
 from __future__ import annotations

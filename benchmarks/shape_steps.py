@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def uncached_steps(subject: Subject, record: Record, rates: Rates, budget: Budge
         row["warmup_seconds"] = rounded(seconds(subject.device, own) + seconds(subject.device, least))
         decodes, bares = _in_turn(subject, budget, own, least)
         _finish(
-            subject, record, rates, row, Work(1, columns, columns, gen_length),
+            subject, record, rates, row, Work(1, columns, columns, _mean_open(gen_length, calls)),
             step=_divided(decodes, calls), least=bares.median / calls,
             outside=1 - bares.median / decodes.median,
         )  # fmt: skip
@@ -141,12 +142,18 @@ def dual_cached_steps(subject: Subject, record: Record, rates: Rates, budget: Bu
         row["warmup_seconds"] = rounded(seconds(subject.device, own[1]) + seconds(subject.device, least[0]))
         short, long, bare_short, bare_long = _in_turn(subject, budget, *own, *least)
         step = Samples([(b - a) / (many - few) for a, b in zip(short.values, long.values, strict=True)])
+        wanted = _mean_open(plan.block_length, many // blocks)
         _finish(
             subject, record, rates, row,
-            Work(rows, plan.block_length, plan.prompt_length + gen_length, plan.block_length),
+            Work(rows, plan.block_length, plan.prompt_length + gen_length, wanted),
             step=step, least=(bare_long.median - bare_short.median) / (many - few),
             outside=1 - bare_long.median / long.median,
         )  # fmt: skip
+
+
+def _mean_open(positions: int, steps: int) -> int:
+    """Return how many positions are open on average when a step begins: the columns whose head is needed."""
+    return max(1, round(fmean(bare.open_counts(positions, steps))))
 
 
 def _row(subject: Subject, rows: int, gen_length: int, cache: str | None) -> dict[str, Any]:

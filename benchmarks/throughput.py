@@ -1,7 +1,8 @@
 """How long 500 prompts of mixed lengths take: `python -m benchmarks.throughput [--json FILE]`.
 
 An adaptive schedule ends rows at different times. Times `evaluate`, which keeps its batches full, against plain batches
-of the same size in the order of the prompts, as evaluation scripts are written; see benchmarks/README.md.
+of the same size in the order of the prompts, as evaluation scripts are written, and, with `--by-length`, against plain
+batches of prompts sorted by length; see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -86,9 +87,13 @@ def plain_batches(lm: DiffusionLM, prompts: Sequence[str], strategy: Strategy, s
         yield canvas.tokens[:, width:]
 
 
-def measure(lm: DiffusionLM, name: str, examples: int, size: int, repeats: int) -> dict[str, Any]:
+def measure(
+    lm: DiffusionLM, name: str, examples: int, size: int, repeats: int, by_length: bool = False
+) -> dict[str, Any]:
     """Evaluate a task's few-shot prompts in full batches and in plain ones, in turn; return times and their ratio."""
     task = FewShots(load_registry().task(name), examples)
+    if by_length:
+        task.made.sort(key=lambda example: len(example.prompt))
     strategy = Strategy.load(STRATEGY).override(
         {"block.length": min(BLOCK_LENGTH, task.gen_length), "gen_length": task.gen_length}
     )
@@ -115,6 +120,7 @@ def measure(lm: DiffusionLM, name: str, examples: int, size: int, repeats: int) 
     lengths = [len(lm.tokenizer.encode(prompt)) for prompt in prompts]  # type: ignore[union-attr]
     return {
         "task": name,
+        "plain_batches": "by length" if by_length else "in order",
         "prompts": len(prompts),
         "prompt_tokens": [min(lengths), round(statistics.median(lengths)), max(lengths)],
         "batch": size,
@@ -139,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--batch", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--by-length", action="store_true", help="give plain batches prompts of similar length")
     parser.add_argument("--threads", type=int, default=None, help="torch threads; torch's own choice if not given")
     given = parser.parse_args(arguments)
     if given.threads:
@@ -148,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'task':<12}{'batch':>6}{'full s':>9}{'plain s':>9}{'ratio':>8}{'accuracy':>10}{'differing':>11}")
     for name in given.task:
         for size in given.batch:
-            row = measure(lm, name, given.prompts, size, given.repeats)
+            row = measure(lm, name, given.prompts, size, given.repeats, given.by_length)
             results.append(row)
             print(
                 f"{name:<12}{size:>6}{row['full_seconds']:>9.2f}{row['plain_seconds']:>9.2f}{row['ratio']:>8.2f}"

@@ -110,7 +110,7 @@ def decode_parts(
     options: Options,
     trace: Trace | None = None,
 ) -> Iterator[Part]:
-    """Check as `decode_table` does, then yield rows as they are finished; longest prompts first.
+    """Check as `decode_table` does, then yield rows as they are finished; those of long prompts begin first.
 
     Rows that are watched step by step are decoded in the order they are given in, one batch after another.
     """

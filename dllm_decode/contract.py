@@ -20,6 +20,11 @@ _FAULTS = (
     ("confidence", "gave a NaN score to an open position; scores must be comparable numbers"),
     ("scheduler", "chose positions outside `view.open`; a selection must be a subset of the open positions"),
     ("confidence", "proposed the mask token for a chosen position; the mask token is never committed"),
+    (
+        "scheduler",
+        "left more positions open than the stage's size and its own `commits` say, so that some were not read; "
+        "`commits` is the fewest that every row commits in the step",
+    ),
 )
 _REVISIONS = (
     "changed positions outside `view.revisable`",
@@ -85,14 +90,20 @@ class Contract:
         """Check the selection's shape, before it is committed."""
         _expect("scheduler", scheduler, chosen, tuple(view.open.shape), torch.bool, view.stage, view.step)
 
-    def check_values(self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any) -> None:
-        """Remember on the device whether the values of a proposal and its selection were at fault."""
+    def check_values(
+        self, view: StepView, proposal: Proposal, chosen: Tensor, scheduler: Any, most: int
+    ) -> None:
+        """Remember on the device whether the values of a proposal and its selection were at fault.
+
+        `most` is how many open positions the host took a row to have.
+        """
         open_, probability = view.open, view.stats.probability
         unusable = probability.isnan()
         not_comparable = unusable if proposal.score is probability else proposal.score.isnan()
-        faults = torch.stack((unusable, not_comparable, chosen, proposal.tokens == self.mask_id))
-        where = torch.stack((open_, open_, ~open_, chosen))
-        self._flags.append((faults & where).flatten(1).any(1))  # (4,) bool, in the order of _FAULTS
+        unread = (open_.sum(1, keepdim=True) > most).expand_as(open_)
+        faults = torch.stack((unusable, not_comparable, chosen, proposal.tokens == self.mask_id, unread))
+        where = torch.stack((open_, open_, ~open_, chosen, open_))
+        self._flags.append((faults & where).flatten(1).any(1))  # (5,) bool, in the order of _FAULTS
         self._steps.append((view.block, view.stage, view.step, scheduler))
 
     def check_revision(self, reviser: Reviser, view: RevisionView, revision: Revision) -> None:
@@ -123,7 +134,7 @@ class Contract:
             self._revisions.clear()
         if not self._flags:
             return
-        flags = torch.stack(self._flags).tolist()  # steps x 4
+        flags = torch.stack(self._flags).tolist()  # steps x 5
         for (block, stage, step, scheduler), faults in zip(self._steps, flags, strict=True):
             for (kind, message), broken in zip(_FAULTS, faults, strict=True):
                 if broken:

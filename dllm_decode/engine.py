@@ -206,6 +206,7 @@ class Run:
                 stats=reading.of(window),
                 last=last,
             )
+            most_open = self.left.open
             last = self.confidence.propose(view)
             self.contract.check_proposal(view, last)
             chosen = scheduler.select(view, last)
@@ -215,7 +216,7 @@ class Run:
             open_ = self.canvas.undecided[:, window] & where
             # The question is on its way while the device does the rest of the step.
             counts = self.left.count(block, open_) if asks and not block.brief else None
-            self.contract.check_values(view, last, chosen, scheduler)
+            self.contract.check_values(view, last, chosen, scheduler, most_open)
             if block.brief:
                 return True
             if counts is not None:

@@ -140,7 +140,7 @@ class DiffusionLM:
         """Run the model through `torch.compile` from now on, on a GPU with CUDA graphs.
 
         The first calls with each shape of batch take long (see `warm_up_seconds`), the others less than before.
-        Batches and canvases are rounded up to a few shapes.
+        Batches and canvases are rounded up to a grid of shapes, so a forward may run more rows than it was given.
 
         Raises:
             ModelError: The model is of a kind that cannot be compiled here, or lies on several devices.
@@ -236,7 +236,7 @@ class DiffusionLM:
 
         Yields:
             The places of some prompts among `prompts`, and their answers in that order; each place comes once, those
-            of long prompts first. Calls of the model and seconds are those since the answers before.
+            of long prompts among the first. Calls of the model and seconds are those since the answers before.
 
         Raises:
             ConfigError: As `generate`, before anything is decoded.

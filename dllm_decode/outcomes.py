@@ -34,9 +34,9 @@ class Outcome:
     visible: int
     """Those of them that show in the text."""
     model_calls: float
-    """The example's share of its batch's calls of the model."""
+    """The example's share of the calls of the model since the examples that were finished before."""
     seconds: float
-    """The example's share of its batch's decoding time."""
+    """The example's share of the decoding time since then."""
 
 
 class OutcomeStore:

@@ -11,7 +11,9 @@ from torch import Tensor
 from dllm_decode.config import ConfidenceConfig, LayeringConfig, SchedulerConfig, Strategy
 from dllm_decode.engine import Decoded, decode
 from dllm_decode.errors import ContractError
+from dllm_decode.numerics import even_quota, top_by_quota
 from dllm_decode.state import Proposal, Stage, StageContext, StepView
+from dllm_strategies.schedulers import EvenScheduler
 from tests.random_model import SPECIAL, VOCABULARY, FunctionModel, canvas_of, random_logits
 
 PROMPTS = [[5, 6, 7, 8], [9], [3, 3]]
@@ -284,4 +286,19 @@ def test_a_layering_whose_stage_has_the_wrong_shape_is_named() -> None:
         update={"layering": FaultyLayering(returns=lambda context: [Stage("odd", context.where[:, 1:], 3)])}
     )
     with pytest.raises(ContractError, match=r"layering 'faulty-layering'.*\(3, 11\).*stage 'odd'"):
+        run(random_logits, strategy)
+
+
+def test_a_scheduler_that_commits_less_than_it_promises_is_refused_before_unread_positions_are_believed() -> None:
+    class LateRemainder(EvenScheduler):
+        """Takes the remainder in its last steps, and still promises it in the first ones."""
+
+        name: Literal["late-remainder"] = "late-remainder"  # type: ignore[assignment]
+
+        def select(self, view: StepView, proposal: Proposal) -> torch.Tensor:
+            steps = view.stage.steps or 1
+            return top_by_quota(proposal.score, view.open, even_quota(view.stage_open, steps, steps - 1 - view.step))
+
+    strategy = strategy_of("llada", steps=5).model_copy(update={"scheduler": LateRemainder()})
+    with pytest.raises(ContractError, match="scheduler 'late-remainder'.*`commits` is the fewest"):
         run(random_logits, strategy)

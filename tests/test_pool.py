@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dllm_decode import DiffusionLM, batching, reader
@@ -107,7 +107,7 @@ def test_what_is_undecided_beyond_the_stage_is_read_for_parts_that_ask(
     assert_same(*decoded)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=compositions(), seed=st.integers(0, 1000), headed_model=st.booleans())
 def test_any_composition_decodes_in_a_full_batch_as_alone(
     data: dict[str, Any], seed: int, headed_model: bool

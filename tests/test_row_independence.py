@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, reject, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -144,7 +144,7 @@ def assert_ends_soundly(model: Denoiser, strategy: Strategy, seed: int) -> None:
     assert int(done.forward_passes.max()) <= strategy.max_forwards()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=compositions(), seed=st.integers(0, 1000))
 def test_any_composition_of_registered_parts_is_refused_clearly_or_ends_and_keeps_rows_apart(
     data: dict[str, Any], seed: int
@@ -154,7 +154,7 @@ def test_any_composition_of_registered_parts_is_refused_clearly_or_ends_and_keep
     assert_ends_soundly(RandomModel(), strategy, seed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=compositions(cached=True), seed=st.integers(0, 1000))
 def test_any_composition_with_a_cache_is_refused_clearly_or_ends_within_its_bound(
     data: dict[str, Any], seed: int

@@ -5,6 +5,7 @@ Knows buffers; what is recomputed when is the policy's business, and compiling i
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 from weakref import finalize
 
@@ -40,12 +41,10 @@ class Stock:
         config = self._config
         heads = config.num_key_value_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        made = []
-        for _ in range(config.num_hidden_layers):
-            made.append(torch.zeros(shape[0], heads, shape[1], width, dtype=self._dtype, device=self._device))
-            # A graph that writes to it may then be replayed without a copy.
-            torch._dynamo.mark_static_address(made[-1])
-        return made
+        sizes = (shape[0], heads, shape[1], width)
+        return [
+            torch.zeros(sizes, dtype=self._dtype, device=self._device) for _ in range(config.num_hidden_layers)
+        ]
 
 
 class StaticCanvasCache(CanvasCache):
@@ -71,6 +70,9 @@ class StaticCanvasCache(CanvasCache):
             finalize(self, self._stock.give_back, self._shape, buffers)
         # Cut here and not in `update`, where each piece of the rows would be a program of its own.
         self._now = [(keys[rows], values[rows]) for keys, values in zip(self.keys, self.values, strict=True)]
+        for states in chain.from_iterable(self._now):
+            # What a graph writes to has to be known as staying where it is, or no graph is recorded.
+            torch._dynamo.mark_static_address(states, guard=False)
         self._index = None
         if columns is not None:
             self._index = torch.arange(columns.start, columns.stop, device=self.keys[0].device)
