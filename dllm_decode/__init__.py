@@ -7,23 +7,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dllm_decode.config import Strategy
-    from dllm_decode.generation import Generation
-    from dllm_decode.hookspecs import hookimpl
-    from dllm_decode.lm import DiffusionLM, generate
-    from dllm_decode.registry import load_registry
+    from dllm_decode.generate.answers import Generation
+    from dllm_decode.model import DiffusionLM, generate
+    from dllm_decode.plugins.hookspecs import hookimpl
+    from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.strategy.strategy import Strategy
 
 __version__ = "0.1.0"
 
 __all__ = ["DiffusionLM", "Generation", "Strategy", "__version__", "generate", "hookimpl", "load_registry"]
 
 _HOMES = {
-    "DiffusionLM": "lm",
-    "Generation": "generation",
-    "Strategy": "config",
-    "generate": "lm",
-    "hookimpl": "hookspecs",
-    "load_registry": "registry",
+    "DiffusionLM": "model",
+    "Generation": "generate.answers",
+    "Strategy": "strategy.strategy",
+    "generate": "model",
+    "hookimpl": "plugins.hookspecs",
+    "load_registry": "plugins.registry",
 }
 
 

@@ -74,7 +74,7 @@ def build_app(with_plugins: bool = True) -> typer.Typer:
 
 def _version(asked: bool) -> None:
     if asked:
-        from dllm_decode.record import installed_version
+        from dllm_decode.evaluate.record import installed_version
 
         typer.echo(f"dllm-decode {installed_version('dllm-decode')}")
         raise typer.Exit()

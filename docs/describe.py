@@ -18,7 +18,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dllm_decode.config import PartConfig, Tune
+from dllm_decode.parts.base import PartConfig, Tune
 
 KIND_WORDS = {
     "logits": "logits processor",

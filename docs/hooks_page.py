@@ -7,40 +7,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from dllm_decode import hookspecs, numerics, parts, state
-from dllm_decode.config import KINDS
-from dllm_decode.denoisers.stock import LlamaFamily
+from dllm_decode import plugin
+from dllm_decode.forward import denoiser
+from dllm_decode.models.stock import LlamaFamily
+from dllm_decode.parts.kinds import KINDS, PROTOCOLS
+from dllm_decode.plugins import hookspecs
 from dllm_decode.tasks.base import Example, Task
 from docs.describe import attributes, docstring, methods, signature
 from docs.notes import EVERY_PART, NOTES
 
-PROTOCOLS: dict[str, type[Any]] = {
-    "block": parts.BlockPolicy,
-    "layering": parts.Layering,
-    "scheduler": parts.Scheduler,
-    "confidence": parts.Confidence,
-    "logits": parts.LogitsProcessor,
-    "stop": parts.StopRule,
-    "revise": parts.Reviser,
-    "forward": parts.ForwardPlan,
-    "cache": parts.CachePolicy,
-}
 GIVEN: tuple[type[Any], ...] = (
-    state.Canvas,
-    state.BlockContext,
-    state.Block,
-    state.StageContext,
-    state.Stage,
-    state.StepView,
-    state.VocabStats,
-    state.Proposal,
-    state.RevisionView,
-    state.Revision,
-    numerics.Noise,
-    parts.SpecialTokens,
-    parts.ModelInputs,
+    plugin.Canvas,
+    plugin.BlockContext,
+    plugin.Block,
+    plugin.StageContext,
+    plugin.Stage,
+    plugin.StepView,
+    plugin.VocabStats,
+    plugin.Proposal,
+    plugin.RevisionView,
+    plugin.Revision,
+    plugin.Noise,
+    plugin.SpecialTokens,
+    plugin.ModelInputs,
 )
-HELPERS = (numerics.top_by_quota, numerics.best_open, numerics.even_quota)
+HELPERS = (plugin.top_by_quota, plugin.best_open, plugin.even_quota)
 
 INTRODUCTION = f"""\
 # Every hook
@@ -76,7 +67,7 @@ def hooks_page() -> str:
             "Plain data, read-only for parts, from `dllm_decode.state`, `.numerics` and `.parts`.",
             *(f"### {cls.__name__}\n\n{_class(cls)}" for cls in GIVEN),
             "## Helpers",
-            "From `dllm_decode.numerics`; none of them waits for the device, and ties go to the smallest column.",
+            "From `dllm_decode.data.noise`; none of them waits for the device, and ties go to the smallest column.",
             *helpers,
         ]
     )
@@ -93,15 +84,15 @@ def _hook(name: str, hook: Any) -> str:
     if kind in KINDS:
         written += [_owner("Protocol", PROTOCOLS[kind]), _owner("Base of its config", KINDS[kind])]
     if kind == "scheduler":
-        written.append(_owner("One that counts", parts.CountingScheduler))
+        written.append(_owner("One that counts", plugin.CountingScheduler))
     if kind == "task":
         written += [_owner("Base class", Task), _owner("What it draws", Example)]
     if kind == "denoiser":
         written += [
             _owner("A family of the package", LlamaFamily),
-            _owner("What `load` returns", parts.Denoiser),
-            _owner("With a head of its own", parts.HeadedDenoiser),
-            _owner("With a cache", parts.CachingDenoiser),
+            _owner("What `load` returns", denoiser.Denoiser),
+            _owner("With a head of its own", denoiser.HeadedDenoiser),
+            _owner("With a cache", denoiser.CachingDenoiser),
         ]
     return "\n\n".join(written)
 
@@ -116,7 +107,7 @@ def _class(cls: type[Any]) -> str:
         f"- `{each.name}: {each.annotation}{f' = {each.default}' if each.default else ''}`"
         + (f": {each.text}" if each.text else "")
         for each in attributes(cls)
-        if each.name != "kind"
+        if each.name not in ("kind", "method", "several")
     ]
     described = [docstring(cls)]
     if rows:

@@ -10,8 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dllm_decode.config import KINDS, SEVERAL, PartConfig, Strategy
-from dllm_decode.registry import Registry
+from dllm_decode.parts.base import PartConfig
+from dllm_decode.parts.kinds import KINDS, SEVERAL
+from dllm_decode.plugins.registry import Registry
+from dllm_decode.strategy.strategy import Strategy
 from docs.describe import docstring, fields, first_paragraph, nested_models
 
 LENGTH = 64
@@ -135,7 +137,7 @@ def _families(registry: Registry) -> str:
 def _recipes(registry: Registry) -> str:
     rows = []
     for name in registry.names("recipe"):
-        strategy = registry.strategy(name)
+        strategy = Strategy.load(name)
         rows.append(f"| `{name}` | {strategy.description} | {_cost(strategy)} | `{strategy.digest()}` |")
     return "\n".join(["| recipe | what it is | cost | digest |", "|---|---|---|---|", *rows])
 

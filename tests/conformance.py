@@ -20,7 +20,7 @@ for folder in (ROOT / "search", ROOT / "strategies", ROOT):
 
 if TYPE_CHECKING:
     from dllm_decode import DiffusionLM
-    from dllm_decode.config import Strategy
+    from dllm_decode.strategy.strategy import Strategy
 
 CHECKPOINT = "llada-checkpoint"
 EOT = 2
@@ -58,7 +58,7 @@ def strategy_for(name: str, arguments: dict[str, Any]) -> Strategy:
     Raises:
         ConfigError: The installed parts cannot express the case.
     """
-    from dllm_decode.config import Strategy
+    from dllm_decode.strategy.strategy import Strategy
 
     confidence = {"name": "top-probability", "ignore_ends": bool(arguments.get("confidence_eos_eot_inf"))}
     logits: list[dict[str, Any]] = []

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dllm_decode import DiffusionLM
-from dllm_decode.config import Strategy
-from dllm_decode.evaluation import evaluate, fast_dtype
-from dllm_decode.record import RunRecord, device_name, versions
+from dllm_decode.evaluate.evaluate import evaluate, fast_dtype
+from dllm_decode.evaluate.record import RunRecord, device_name, versions
+from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks import TASKS, Task
 
 HERE = Path(__file__).parent

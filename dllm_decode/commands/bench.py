@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def bench(context: typer.Context) -> None:
-    """Measure what the engine costs beyond the model (in a source checkout); options go to benchmarks.overhead."""
-    if not (ROOT / "benchmarks" / "overhead.py").is_file():
+    """Measure what the engine costs beyond the model (in a source checkout); options go to benchmarks.speed.overhead."""
+    if not (ROOT / "benchmarks" / "speed" / "overhead.py").is_file():
         raise ConfigError(
             "bench needs the source checkout: the benchmarks are not part of the installed package"
         )
-    done = subprocess.run([sys.executable, "-m", "benchmarks.overhead", *context.args], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.speed.overhead", *context.args], cwd=ROOT, check=False)
     raise typer.Exit(done.returncode)

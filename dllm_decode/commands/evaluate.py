@@ -13,11 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dllm_decode.commands import options
 from dllm_decode.commands.output import messages, note, print_json, quiet_stdout, results
-from dllm_decode.presets import TUNED
+from dllm_decode.strategy.presets import TUNED
 
 if TYPE_CHECKING:
-    from dllm_decode.evaluation import Progress as Report
-    from dllm_decode.record import RunRecord
+    from dllm_decode.evaluate.evaluate import Progress as Report
+    from dllm_decode.evaluate.record import RunRecord
 
 
 def evaluate(
@@ -48,14 +48,14 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
-    from dllm_decode.registry import load_registry
+    from dllm_decode.plugins.registry import load_registry
 
     chosen = load_registry().task(task)
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = None if strategy == TUNED else options.resolve_strategy(strategy, changed)
     options.writable(out)
     with quiet_stdout(as_json):
-        from dllm_decode import evaluation
+        from dllm_decode.evaluate import evaluate as evaluation
         from dllm_decode.files import write_atomically
 
         if dtype is None and model == "tiny":

@@ -11,7 +11,7 @@ import typer
 from dllm_decode.commands import options
 from dllm_decode.commands.output import note, print_json, quiet_stdout
 from dllm_decode.errors import ConfigError
-from dllm_decode.presets import TUNED
+from dllm_decode.strategy.presets import TUNED
 
 
 def generate(
@@ -38,7 +38,7 @@ def generate(
     options.writable(trace)
     texts = _read_prompts(prompts)
     with quiet_stdout(as_json):
-        from dllm_decode.record import versions
+        from dllm_decode.evaluate.record import versions
 
         lm = options.load_model(model, device, dtype, compile=compile)
         if resolved is None:

@@ -10,9 +10,10 @@ from rich.markup import escape
 
 from dllm_decode.commands import options
 from dllm_decode.commands.output import print_json, results
-from dllm_decode.config import KINDS, SEVERAL, Strategy
 from dllm_decode.errors import DecodeError
-from dllm_decode.registry import Loaded, load_registry
+from dllm_decode.parts.kinds import KINDS, SEVERAL
+from dllm_decode.plugins.registry import Loaded, load_registry
+from dllm_decode.strategy.strategy import Strategy
 
 
 def strategies(as_json: options.Json = False) -> None:
@@ -22,7 +23,7 @@ def strategies(as_json: options.Json = False) -> None:
     for name in registry.names("recipe"):
         row: dict[str, Any] = {"name": name, "plugin": registry.origin("recipe", name)}
         try:
-            strategy = registry.strategy(name)
+            strategy = Strategy.load(name)
             row |= {"description": strategy.description, "digest": strategy.digest(), **_part_names(strategy)}
         except DecodeError as error:
             row["error"] = str(error)

@@ -15,7 +15,7 @@ import typer
 from dllm_decode.commands.options import Json
 from dllm_decode.commands.output import print_json, results
 from dllm_decode.errors import ConfigError, DataError, unknown_name
-from dllm_decode.registry import load_registry
+from dllm_decode.plugins.registry import load_registry
 
 TEMPLATES = Path(__file__).parent / "plugin_template"
 PREFIX = "dllm-decode-"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dllm_decode.config import Strategy, parse_override
+from dllm_decode.strategy.strategy import Strategy, parse_override
 
 if TYPE_CHECKING:
-    from dllm_decode.lm import DiffusionLM
+    from dllm_decode.model import DiffusionLM
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")
@@ -60,7 +60,7 @@ def tuned_strategy(
 ) -> Strategy:
     """Return the preset's strategy that fits model and task, with the user's changes; say which it is."""
     from dllm_decode.commands.output import note
-    from dllm_decode.presets import tuned_preset
+    from dllm_decode.strategy.presets import tuned_preset
 
     preset, said = tuned_preset(lm, task=task, gen_length=gen_length, prompts=prompts)
     note(said)
@@ -69,7 +69,7 @@ def tuned_strategy(
 
 def load_model(name: str, device: str | None, dtype: str | None, *, compile: bool = False) -> DiffusionLM:
     """Load a model; this is where torch comes in."""
-    from dllm_decode.lm import DiffusionLM
+    from dllm_decode.model import DiffusionLM
 
     return DiffusionLM.from_pretrained(name, device=device, dtype=dtype, compile=compile)
 

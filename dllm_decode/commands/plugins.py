@@ -14,9 +14,9 @@ from typing import Any
 import pluggy
 import typer
 
-from dllm_decode import hookspecs
 from dllm_decode.commands.output import note
-from dllm_decode.registry import DEFAULT_PLUGINS, ENTRY_POINT_GROUP
+from dllm_decode.plugins import hookspecs
+from dllm_decode.plugins.registry import DEFAULT_PLUGINS, ENTRY_POINT_GROUP
 
 HOOK = "dllm_command"
 

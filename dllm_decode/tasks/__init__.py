@@ -1,12 +1,12 @@
 """Tasks that score themselves: line, square, facts, arithmetic, countdown and code."""
 
-from dllm_decode.tasks.arithmetic import ArithmeticTask
 from dllm_decode.tasks.base import Example, Task, training_examples
-from dllm_decode.tasks.code import CodeTask
-from dllm_decode.tasks.countdown import CountdownTask
-from dllm_decode.tasks.facts import FactsTask
-from dllm_decode.tasks.line import LineTask
-from dllm_decode.tasks.square import SquareTask
+from dllm_decode.tasks.generated.arithmetic import ArithmeticTask
+from dllm_decode.tasks.generated.code import CodeTask
+from dllm_decode.tasks.generated.countdown import CountdownTask
+from dllm_decode.tasks.generated.facts import FactsTask
+from dllm_decode.tasks.generated.line import LineTask
+from dllm_decode.tasks.generated.square import SquareTask
 
 TASKS: tuple[type[Task], ...] = (LineTask, SquareTask, FactsTask, ArithmeticTask, CountdownTask, CodeTask)
 

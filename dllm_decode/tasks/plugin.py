@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dllm_decode.hookspecs import hookimpl
+from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_decode.tasks import TASKS
 from dllm_decode.tasks.base import Task
 

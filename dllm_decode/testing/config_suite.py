@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from dllm_decode.config import KINDS, SEVERAL, PartConfig, Strategy, Tune
 from dllm_decode.errors import DecodeError, readable
+from dllm_decode.parts.base import PartConfig, Tune
+from dllm_decode.parts.kinds import KINDS, SEVERAL
+from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.isolation import Source, isolated_registry
 
 HOST: dict[str, Any] = {
@@ -55,7 +57,7 @@ class PartSuite:
             if not isinstance(part, base):
                 raise pytest.UsageError(
                     f"{owner}.parts holds {part!r}, which is no {base.__name__}; a {self.kind} part is an instance of "
-                    f"a subclass of dllm_decode.config.{base.__name__}."
+                    f"a subclass of dllm_decode.strategy.strategy.{base.__name__}."
                 )
         metafunc.parametrize("part", self.parts, ids=[label(part) for part in self.parts])
 

@@ -14,17 +14,18 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from dllm_decode import reader
-from dllm_decode.config import PartConfig, Strategy
+from dllm_decode.data.canvas import Canvas
+from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.errors import ConfigError, DecodeError
-from dllm_decode.parts import SpecialTokens
-from dllm_decode.registry import load_registry
-from dllm_decode.state import Canvas
+from dllm_decode.forward import read as reader
+from dllm_decode.forward.statistics import STATISTICS
+from dllm_decode.parts.base import PartConfig
+from dllm_decode.plugins.registry import load_registry
+from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.config_suite import PartSuite, fail, label
 from dllm_decode.testing.running import PROMPTS, Outcome, canvas_of, infill_canvas, run
 from dllm_decode.testing.scripted import SPECIAL, HeadedScriptedDenoiser, ScriptedDenoiser
 from dllm_decode.testing.watch import watched
-from dllm_decode.vocabulary import STATISTICS
 
 FOURS = {"name": "fixed", "length": 4}
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_decode.denoisers.probe import is_bidirectional
-from dllm_decode.parts import CachingDenoiser, HeadedDenoiser, ModelInputs
+from dllm_decode.data.inputs import ModelInputs
+from dllm_decode.forward.denoiser import CachingDenoiser, HeadedDenoiser
+from dllm_decode.models.probe import is_bidirectional
 from dllm_decode.testing.config_suite import fail
 
 _LENGTH = 12

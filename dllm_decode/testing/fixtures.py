@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from dllm_decode.registry import Registry
+from dllm_decode.plugins.registry import Registry
 from dllm_decode.testing import isolation
 
 __all__ = ["isolated_registry"]

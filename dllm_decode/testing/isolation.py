@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from dllm_decode import registry
-from dllm_decode.config import PartConfig
 from dllm_decode.errors import PluginError
-from dllm_decode.hookspecs import hookimpl
-from dllm_decode.registry import Registry, build_registry
+from dllm_decode.parts.base import PartConfig
+from dllm_decode.plugins import registry
+from dllm_decode.plugins.hookspecs import hookimpl
+from dllm_decode.plugins.registry import Registry, build_registry
 
 Source = type[Any] | Mapping[str, Any]
 """A part's config class, a task, a model family; or a mapping from a plugin's name to its module or object."""

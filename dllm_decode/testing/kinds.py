@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_decode.config import BlockConfig, ConfidenceConfig, PartConfig, SchedulerConfig
 from dllm_decode.errors import ConfigError, DecodeError
-from dllm_decode.parts import CountingScheduler
+from dllm_decode.parts.base import PartConfig
+from dllm_decode.parts.block import BlockConfig
+from dllm_decode.parts.confidence import ConfidenceConfig
+from dllm_decode.parts.scheduler import CountingScheduler, SchedulerConfig
 from dllm_decode.testing.config_suite import fail, label
 from dllm_decode.testing.decode_suite import BUDGETS, DecodeSuite
 from dllm_decode.testing.running import selections

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from dllm_decode.config import PartConfig, ReviseConfig, Strategy
+from dllm_decode.parts.base import PartConfig
+from dllm_decode.parts.revise import ReviseConfig
+from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.decode_suite import DecodeSuite
 from dllm_decode.testing.kinds import not_tensor, shown
 

@@ -12,12 +12,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dllm_decode.config import ConfidenceConfig, SchedulerConfig, Strategy
-from dllm_decode.engine import decode
-from dllm_decode.parts import Denoiser
-from dllm_decode.state import Canvas, Proposal, StepView
+from dllm_decode.data.canvas import Canvas
+from dllm_decode.data.views import Proposal, StepView
+from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.trace import StepEvent
+from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.parts.confidence import ConfidenceConfig
+from dllm_decode.parts.scheduler import SchedulerConfig
+from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.scripted import SPECIAL, VOCABULARY, ScriptedDenoiser
-from dllm_decode.trace import StepEvent
 
 PROMPTS: tuple[tuple[int, ...], ...] = ((5,), (7, 3, 9, 4, 8, 12), (3, 3, 10))
 """Prompts of unequal length, so that a batch of them is padded."""

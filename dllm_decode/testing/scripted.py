@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dllm_decode.parts import ModelInputs, SpecialTokens
+from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 
 VOCABULARY = 24
 SPECIAL = SpecialTokens(mask=23, eos=1, eot=2, newlines=(4, 9))

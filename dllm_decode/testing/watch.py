@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dllm_decode.config import PartConfig
+from dllm_decode.parts.base import PartConfig
 
 Check = Callable[[str, tuple[Any, ...], Any], str | None]
 """From the method's name, its arguments and what it returned to what is wrong with that, if anything."""

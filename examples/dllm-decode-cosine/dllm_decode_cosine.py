@@ -7,9 +7,7 @@ import torch
 from pydantic import Field
 
 from dllm_decode import hookimpl
-from dllm_decode.config import SchedulerConfig, Tune
-from dllm_decode.numerics import top_by_quota
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune, top_by_quota
 
 
 class CosineScheduler(SchedulerConfig):

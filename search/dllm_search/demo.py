@@ -1,6 +1,6 @@
 """`dllm-decode demo`: the main job in two minutes: decode, score, tune, on the model that comes with the package.
 
-Knows the order of the show; decoding is drawn by `dllm_decode.demo`, the search is `tune`. Imports no torch by itself.
+Knows the order of the show; decoding is drawn by `dllm_decode.view.film`, the search is `tune`. Imports no torch by itself.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dllm_decode.lm import DiffusionLM
+    from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
-    from dllm_search.report import Report
+    from dllm_search.report.report import Report
 
 SHOWN = ("line", "square", "facts")
 """Tasks of which one prompt is decoded before your eyes."""
@@ -41,13 +41,13 @@ def demo(
 ) -> None:
     """Watch LLaDA's rule and SAID decode, then search a faster schedule for one task: one or two minutes."""
     from dllm_decode.commands.output import messages, results
-    from dllm_decode.registry import load_registry
+    from dllm_decode.plugins.registry import load_registry
 
     registry = load_registry()
     searched = registry.task(task)
     console, started = results(), time.perf_counter()
     with messages().status("loading the model"):
-        from dllm_search.tuning import load
+        from dllm_search.tune import load
 
         lm = load(model, None, None)
     if lm.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -75,9 +75,9 @@ def _decode(console: Console, lm: DiffusionLM, task: Task, example: int, seed: i
     """Decode one prompt of a task with each strategy and show it."""
     from rich.markup import escape
 
-    from dllm_decode.config import Strategy
-    from dllm_decode.demo import film, play
-    from dllm_decode.evaluation import fit
+    from dllm_decode.evaluate.evaluate import fit
+    from dllm_decode.strategy.strategy import Strategy
+    from dllm_decode.view.film import film, play
 
     chosen = task.examples("test")[example : example + 1]
     if not chosen:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dllm_decode.hookspecs import hookimpl
+from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
-from dllm_search.worker_commands import proxy, worker
+from dllm_search.trials.worker_commands import proxy, worker
 
 if TYPE_CHECKING:
     import optuna
 
-    from dllm_search.tuning import TuneResult
+    from dllm_search.tune import TuneResult
 
 Storage = Annotated[
     str | None,
@@ -137,8 +137,8 @@ def run(
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
     from dllm_decode.commands.output import note, quiet_stdout
-    from dllm_decode.config import parse_override
-    from dllm_decode.registry import load_registry
+    from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.strategy.strategy import parse_override
 
     for name in task:
         load_registry().task(name)
@@ -167,7 +167,7 @@ def run(
         "generation": generation,
     }
     with quiet_stdout(as_json):
-        from dllm_search.tuning import tune, tune_all
+        from dllm_search.tune import tune, tune_all
 
         try:
             if len(task) == 1:
@@ -199,13 +199,13 @@ def report(
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
     from dllm_decode.commands.output import note, quiet_stdout
-    from dllm_decode.registry import load_registry
+    from dllm_decode.plugins.registry import load_registry
 
     chosen_task = load_registry().task(task)
     folder = Path("dllm-search") / task if out is None else out
     with quiet_stdout(as_json):
         from dllm_search.settings import Settings
-        from dllm_search.tuning import load, report_on
+        from dllm_search.tune import load, report_on
 
         kept = _open(storage, study, folder)
         begun = kept.user_attrs["setup"]
@@ -283,7 +283,7 @@ def _trial(study: optuna.Study, number: int) -> str:
 
 
 def _open(storage: str | None, study: str | None, folder: Path) -> optuna.Study:
-    from dllm_search.study import open_study
+    from dllm_search.trials.study import open_study
 
     return open_study(storage or folder / "study.journal", study)
 

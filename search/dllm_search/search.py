@@ -11,21 +11,14 @@ from typing import Any
 
 import optuna
 
-from dllm_decode.config import Strategy
 from dllm_decode.errors import ConfigError
-from dllm_search import study as studies
-from dllm_search.baselines import baselines, reference_digests
-from dllm_search.constrained import DEARER, ConstrainedJudge, part, pruner
-from dllm_search.costs import Stopwatch
-from dllm_search.generations import OUTCOMES, unpack_score
-from dllm_search.goals import Judge, area, area_judge
-from dllm_search.held_out import HeldOut
-from dllm_search.importance import importances
-from dllm_search.objective import Objective
-from dllm_search.progress import Progress, Say, shown_cost
-from dllm_search.report import Report, evidence
-from dllm_search.score import Score
-from dllm_search.select import (
+from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.constrained import DEARER, ConstrainedJudge, part, pruner
+from dllm_search.judge.costs import Stopwatch
+from dllm_search.judge.goals import Judge, area, area_judge
+from dllm_search.judge.objective import Objective
+from dllm_search.judge.score import Score
+from dllm_search.report.choose import (
     MARGIN,
     Candidate,
     Choice,
@@ -35,8 +28,15 @@ from dllm_search.select import (
     choose_area,
     pareto_front,
 )
+from dllm_search.report.held_out import HeldOut
+from dllm_search.report.importance import importances
+from dllm_search.report.progress import Progress, Say, shown_cost
+from dllm_search.report.report import Report, evidence
 from dllm_search.settings import Settings
-from dllm_search.space import Space
+from dllm_search.space.baselines import baselines, reference_digests
+from dllm_search.space.space import Space
+from dllm_search.trials import study as studies
+from dllm_search.trials.generations import OUTCOMES, unpack_score
 
 FEWEST_RACED = 32
 """Examples on which a reference is looked at, at least, before it is given up for another."""

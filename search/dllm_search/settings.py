@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dllm_decode.config import Strategy
 from dllm_decode.errors import ConfigError, unknown_name
-from dllm_search.costs import COSTS
-from dllm_search.goals import AXES
-from dllm_search.storage import shared
+from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.costs import COSTS
+from dllm_search.judge.goals import AXES
+from dllm_search.trials.storage import shared
 
 OBJECTIVES = tuple(AXES)
 GENERATION = 8

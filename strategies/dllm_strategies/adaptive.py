@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from dllm_decode.config import BlockConfig, Tune
-from dllm_decode.errors import ConfigError
-from dllm_decode.state import Block, BlockContext
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Block, BlockConfig, BlockContext, ConfigError, Tune
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class AdaptiveBlocks(BlockConfig):

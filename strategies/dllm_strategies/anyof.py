@@ -5,18 +5,26 @@ Knows adaptive schedulers and the confidences they are to read; leaves each boun
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
-from torch import Tensor
 
-from dllm_decode.config import ConfidenceConfig, SchedulerConfig, part_of
-from dllm_decode.part_config import Frozen
-from dllm_decode.parts import Confidence, Scheduler
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.parts.base import Frozen
+from dllm_decode.plugin import (
+    Confidence,
+    ConfidenceConfig,
+    Proposal,
+    Scheduler,
+    SchedulerConfig,
+    StepView,
+    part_of,
+)
 from dllm_strategies.bounds import EntropyBoundedScheduler
 from dllm_strategies.confidence import NegativeEntropy, TopProbability
 from dllm_strategies.schedulers import ThresholdScheduler
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Rule(Frozen):

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 
-from dllm_decode.config import BlockConfig, Tune
-from dllm_decode.errors import ConfigError
-from dllm_decode.numerics import even_quota
-from dllm_decode.state import Block, BlockContext, Canvas
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Block, BlockConfig, BlockContext, Canvas, ConfigError, Tune, even_quota
 
 
 class WholeRegion(BlockConfig):

@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from dllm_decode.config import CacheConfig
-from dllm_decode.state import Block
+from dllm_decode.plugin import Block, CacheConfig
 
 
 class PrefixCache(CacheConfig):

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dllm_decode.config import LayeringConfig, Tune
-from dllm_decode.part_config import Frozen
-from dllm_decode.state import Stage, StageContext
+from dllm_decode.parts.base import Frozen
+from dllm_decode.plugin import LayeringConfig, Stage, StageContext, Tune
 from dllm_strategies.schedulers import CommitAll
 
 

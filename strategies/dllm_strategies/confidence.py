@@ -9,8 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dllm_decode.config import ConfidenceConfig
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.plugin import ConfidenceConfig, Proposal, StepView
 
 
 def refuse_unbounded(of: ConfidenceConfig) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from dllm_decode.config import SchedulerConfig, Tune
-from dllm_decode.numerics import best_open, top_by_quota
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune, best_open, top_by_quota
 
-Curve = Callable[[Tensor, int], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Curve = Callable[["Tensor", int], "Tensor"]
 """(N,) int64 positions and S steps -> (N, S) int64 quotas that sum to the positions; zeros are allowed."""
 
 

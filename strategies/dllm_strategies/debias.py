@@ -5,17 +5,17 @@ Knows token frequencies; leaves the score itself to another confidence and readi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field, SerializeAsAny, model_validator
-from torch import Tensor
 
-from dllm_decode.config import ConfidenceConfig, part_of
-from dllm_decode.parts import Confidence
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Confidence, ConfidenceConfig, Proposal, StepView, part_of
 from dllm_strategies.confidence import TopProbability, refuse_unbounded
 from dllm_strategies.frequencies import fingerprint_of, read_frequencies
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST = 10.0
 """Scores are cut here, so that a token never seen does not win whatever its probability."""

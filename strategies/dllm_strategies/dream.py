@@ -5,14 +5,14 @@ Both walk from t = 1 to t = 1e-3 in S equal steps; a step from t to s decides a 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from dllm_decode.config import SchedulerConfig
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Proposal, SchedulerConfig, StepView
 from dllm_strategies.counting import Curve, CurveScheduler
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 END = 1e-3
 """The last time point of the released code; the last step decides everything all the same."""

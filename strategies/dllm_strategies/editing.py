@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from dllm_decode.config import ReviseConfig, Tune
-from dllm_decode.state import Revision, RevisionView
+from dllm_decode.plugin import ReviseConfig, Revision, RevisionView, Tune
 
 
 class Edit(ReviseConfig):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, SerializeAsAny
 
-from dllm_decode.config import LayeringConfig, Tune, part_of
-from dllm_decode.errors import ConfigError
-from dllm_decode.state import Stage, StageContext
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import ConfigError, LayeringConfig, Stage, StageContext, Tune, part_of
 
 
 class Grid(LayeringConfig):

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from dllm_decode.config import SchedulerConfig, Tune
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FLOOR = 1e-12
 """Probabilities below it count as it, so that a divergence is finite."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from dllm_decode.config import LogitsConfig, Tune
-from dllm_decode.errors import ConfigError
-from dllm_decode.parts import SpecialTokens
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import ConfigError, LogitsConfig, SpecialTokens, Tune
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Guidance(LogitsConfig):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
-from dllm_decode.config import BlockConfig, Tune
-from dllm_decode.state import Block, BlockContext
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Block, BlockConfig, BlockContext, Tune
 
 
 class MultiBlock(BlockConfig):

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import torch
 from pydantic import BeforeValidator, Field, model_validator
-from torch import Tensor
 
 from dllm_decode.errors import unknown_name
-from dllm_decode.numerics import top_by_quota
-from dllm_decode.part_config import Frozen
-from dllm_decode.state import StageContext
+from dllm_decode.lazy import torch
+from dllm_decode.parts.base import Frozen
+from dllm_decode.plugin import StageContext, top_by_quota
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROUNDING = 1e-9  # keeps 0.1 * 30 = 3.0000000000000004 from being rounded up to 4 positions
 _STREAM = 3  # of the noise; a random confidence draws from another one in the same step

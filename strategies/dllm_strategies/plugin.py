@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dllm_decode.config import (
+from dllm_decode.plugin import (
     BlockConfig,
     CacheConfig,
     ConfidenceConfig,
@@ -14,8 +14,8 @@ from dllm_decode.config import (
     ReviseConfig,
     SchedulerConfig,
     StopConfig,
+    hookimpl,
 )
-from dllm_decode.hookspecs import hookimpl
 from dllm_strategies.adaptive import AdaptiveBlocks
 from dllm_strategies.anyof import AnyOf
 from dllm_strategies.blocks import FixedBlocks, WholeRegion

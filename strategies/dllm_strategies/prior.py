@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import Field, SerializeAsAny, model_validator
-from torch import Tensor
 
-from dllm_decode.config import ConfidenceConfig, Tune, part_of
-from dllm_decode.parts import Confidence
-from dllm_decode.state import Canvas, Proposal, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Canvas, Confidence, ConfidenceConfig, Proposal, StepView, Tune, part_of
 from dllm_strategies.confidence import TopProbability, refuse_unbounded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _GRID = 2.0**48
 """Weights are whole multiples of 1 / _GRID: their float64 sums are exact, in whatever order a batch is summed."""

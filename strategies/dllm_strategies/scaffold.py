@@ -7,10 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from dllm_decode.config import LayeringConfig, Tune, part_of
-from dllm_decode.errors import ConfigError
-from dllm_decode.numerics import even_quota
-from dllm_decode.state import Stage, StageContext
+from dllm_decode.plugin import ConfigError, LayeringConfig, Stage, StageContext, Tune, even_quota, part_of
 from dllm_strategies.chlg import ConfidenceLayers
 from dllm_strategies.patterns import NAMES, ColumnPattern, Parity, Pattern
 

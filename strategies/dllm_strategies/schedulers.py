@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from dllm_decode.config import SchedulerConfig, Tune
-from dllm_decode.numerics import even_quota, top_by_quota
-from dllm_decode.state import Proposal, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune, even_quota, top_by_quota
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class EvenScheduler(SchedulerConfig):

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dllm_decode.config import LayeringConfig, Tune
-from dllm_decode.state import Stage, StageContext
+from dllm_decode.plugin import LayeringConfig, Stage, StageContext, Tune
 
 
 class SingleStage(LayeringConfig):

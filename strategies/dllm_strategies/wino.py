@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from dllm_decode.config import ForwardConfig, ReviseConfig, SchedulerConfig, Tune
-from dllm_decode.numerics import top_by_quota
-from dllm_decode.parts import ModelInputs, SpecialTokens
-from dllm_decode.state import Block, Canvas, Proposal, Revision, RevisionView, StepView
+from dllm_decode.lazy import torch
+from dllm_decode.plugin import (
+    Block,
+    Canvas,
+    ForwardConfig,
+    ModelInputs,
+    Proposal,
+    ReviseConfig,
+    Revision,
+    RevisionView,
+    SchedulerConfig,
+    SpecialTokens,
+    StepView,
+    Tune,
+    top_by_quota,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class WideIn(SchedulerConfig):

@@ -1,0 +1,1 @@
+"""The decode: `plain` is the law, `loop` the same at full speed."""

@@ -1,0 +1,1 @@
+"""A strategy on a task: outcomes kept one by one, and the record of the run."""

@@ -1,0 +1,1 @@
+"""From prompts to answers: tables of rows, batches, a pool that keeps them full."""

@@ -1,0 +1,134 @@
+"""Decodes side by side whose forwards are run as one, so that a batch stays full while rows end at different times.
+
+A group of rows is a decode of its own and keeps its own schedule. Whenever the running groups have fewer rows to run
+than a forward may hold, the next waiting group begins. Knows questions and readers, not how either comes about.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dllm_decode.decoding.loop import Decoded, Run
+from dllm_decode.forward.merge import merged, split
+from dllm_decode.forward.read import Question
+from dllm_decode.strategy.strategy import Strategy
+
+IN_FLIGHT = 4
+"""Rows that have begun and not ended, in forwards' worth of rows at most: to wait costs memory and host time."""
+GROUPS = 4
+"""Groups that fill a forward. Smaller ones wait less for each other and cost the host more."""
+
+
+def can_share_forwards(strategy: Strategy) -> bool:
+    """Say whether decodes of a strategy can run side by side, and whether rows end at different times, so that it pays.
+
+    Keys and values are kept for one decode's rows, planned inputs are one decode's own, and so are a probe's forwards.
+    """
+    rows_differ = not strategy.scheduler.exact or bool(strategy.stop) or strategy.block.brief
+    alone = strategy.cache is not None or strategy.forward is not None
+    alone |= strategy.layering.probes or strategy.block.probes
+    return rows_differ and not alone and all(part.reach == "block" for part in strategy.revise)
+
+
+@dataclass(slots=True)
+class Finished:
+    """Rows that have been decoded together."""
+
+    rows: Tensor
+    """(R,) int64, as in the waiting list."""
+    decoded: Decoded
+    model_calls: int
+    """Calls of the model since the group that finished before."""
+
+
+@dataclass(slots=True)
+class _Group:
+    rows: Tensor
+    run: Run
+    forwards: Iterator[Question]
+    question: Question | None = None
+
+    @property
+    def asked(self) -> int:
+        """The rows that its next forward runs."""
+        if self.question is None:
+            return 0
+        return self.run.canvas.rows if self.question.rows is None else len(self.question.rows)
+
+
+class Pool:
+    """Runs groups of rows so that every forward has as many rows as it may have, while there are so many."""
+
+    def __init__(self, most_rows: int, begin: Callable[[Tensor], Run], waiting: list[Tensor]) -> None:
+        """Take what is to be done.
+
+        Args:
+            most_rows: Rows of a forward, at most.
+            begin: From (R,) int64 rows to their decode.
+            waiting: The rows of each group, in the order in which they begin.
+        """
+        self._most, self._begin = most_rows, begin
+        self._waiting = deque(waiting)
+        self._running: list[_Group] = []
+        self._calls = 0
+
+    @torch.inference_mode()
+    def results(self) -> Iterator[Finished]:
+        """Decode everything; yield groups as they finish."""
+        while True:
+            yield from self._fill()
+            if not self._running:
+                return
+            for group in self._forward():
+                self._resume(group)
+            yield from self._ended()
+
+    def _fill(self) -> Iterator[Finished]:
+        """Begin waiting groups until the next forward is full."""
+        while self._waiting and sum(group.asked for group in self._running) < self._most:
+            flying = sum(group.run.canvas.rows for group in self._running)
+            if flying and flying + len(self._waiting[0]) > IN_FLIGHT * self._most:
+                return
+            rows = self._waiting.popleft()
+            run = self._begin(rows)
+            group = _Group(rows, run, run.forwards())
+            self._running.append(group)
+            self._resume(group)
+            yield from self._ended()
+
+    def _forward(self) -> list[_Group]:
+        """Run one forward for the oldest groups that fit into it, and return them."""
+        chosen: list[_Group] = []
+        room = self._most
+        for group in self._running:
+            if not chosen or group.asked <= room:
+                chosen.append(group)
+                room -= group.asked
+        reader = chosen[0].run.reader
+        questions = [group.question for group in chosen if group.question is not None]
+        loads = [group.run.reader.load(question) for group, question in zip(chosen, questions, strict=True)]
+        whole = merged(loads, reader.special.mask, picks=reader.picks)
+        stats = reader.run(whole, questions[0].block)
+        self._calls += 1
+        parts = split(whole, loads, stats) if len(loads) > 1 else iter([stats])
+        for group, question, load, part in zip(chosen, questions, loads, parts, strict=True):
+            group.run.take(question, group.run.reader.place(question, load, part), None)
+        return chosen
+
+    def _resume(self, group: _Group) -> None:
+        """Let a group go on to its next question; a part of its strategy may have forwards made on the way."""
+        before = group.run.model_calls
+        group.question = next(group.forwards, None)
+        self._calls += group.run.model_calls - before
+
+    def _ended(self) -> Iterator[Finished]:
+        ended = [group for group in self._running if group.question is None]
+        self._running = [group for group in self._running if group.question is not None]
+        for group in ended:
+            yield Finished(group.rows, group.run.decoded(), self._calls)
+            self._calls = 0

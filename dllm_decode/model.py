@@ -1,0 +1,360 @@
+"""`DiffusionLM`: a loaded model that generates and fills in text with any strategy, in batches.
+
+Knows the way from prompts to canvases and back to texts; the decoding itself is the engine's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from dllm_decode.data.inputs import SpecialTokens
+from dllm_decode.errors import ConfigError, ModelError
+from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.generate.answers import Generation, answer_texts, infilled_texts
+from dllm_decode.generate.batches import (
+    Cost,
+    OnStep,
+    Options,
+    Part,
+    Table,
+    decode_parts,
+    decode_table,
+    region_starts,
+)
+from dllm_decode.generate.prompts import Rows, read_prompts
+from dllm_decode.models.load import load_model
+from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
+from dllm_decode.models.placement import Placement
+from dllm_decode.models.probe import refuse_causal
+from dllm_decode.models.tokenizer import Tokenizer, line_breaks
+from dllm_decode.strategy.presets import TUNED, tuned_preset
+from dllm_decode.strategy.strategy import Strategy
+
+StrategySource = str | Path | Mapping[str, Any] | Strategy
+
+
+class DiffusionLM:
+    """A masked diffusion language model with its tokenizer."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tokenizer: Tokenizer | None = None,
+        *,
+        name: str = "custom",
+        folder: Path | None = None,
+    ) -> None:
+        """Take a denoiser that is ready to use; see `from_pretrained` and `from_module`."""
+        self.denoiser = denoiser
+        self.tokenizer = tokenizer
+        self.name = name
+        self.folder = folder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        eot_token_id: int | None = None,
+        mask_token_id: int | None = None,
+        tokenizer: Tokenizer | None = None,
+        compile: bool = False,
+    ) -> Self:
+        """Load an embedded model, a checkpoint folder or a model of the hub.
+
+        Args:
+            name_or_path: "tiny", a folder, or a hub id such as "GSAI-ML/LLaDA-8B-Instruct".
+            dtype: Of the weights; None or "auto" is the checkpoint's on CUDA and float32 on the CPU.
+            device: None is CUDA where there is one, else the CPU.
+            device_map: As in accelerate, which must be installed; instead of `device`.
+            eot_token_id: The end-of-turn token where neither tokenizer nor format tells.
+            mask_token_id: The mask token where neither config nor tokenizer tells.
+            tokenizer: Used instead of the checkpoint's.
+            compile: Whether to `compile` the model.
+
+        Raises:
+            ModelError: There is no such model, or it cannot be used; the message says what to do.
+        """
+        loaded = load_model(
+            name_or_path,
+            placement=Placement(dtype, device, device_map),
+            mask_token_id=mask_token_id,
+            eot_token_id=eot_token_id,
+            tokenizer=tokenizer,
+        )
+        lm = cls(loaded.denoiser, loaded.tokenizer, name=str(name_or_path), folder=loaded.folder)
+        if compile:
+            lm.compile()
+        return lm
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        *,
+        vocab_size: int,
+        mask_token_id: int,
+        eos_token_id: int | None = None,
+        eot_token_id: int | None = None,
+        max_length: int | None = None,
+        tokenizer: Tokenizer | None = None,
+        time: Literal["mask-ratio"] | TimeOf | None = None,
+    ) -> Self:
+        """Wrap your own module from (B, L) int64 tokens to (B, L, V) logits; see `ModuleDenoiser`.
+
+        Args:
+            module: Takes tokens, and may take a mask of padding (`attention_mask` or `valid`) and a time.
+            vocab_size: V, the logits of a column.
+            mask_token_id: The token of undecided positions.
+            eos_token_id: Ends an answer; None where the model has no such token.
+            eot_token_id: Ends a turn; None where the model has no such token.
+            max_length: The longest canvas the module takes, in tokens; None if any.
+            tokenizer: None to work with token ids only.
+            time: "mask-ratio" for a module that is told the share of masked tokens, a function from tokens and mask
+                to (B,) float for one that is told something else, None for one that is told nothing.
+
+        Raises:
+            ModelError: The module is causal, takes other arguments, or gives something else than logits.
+        """
+        special = SpecialTokens(mask_token_id, eos_token_id, eot_token_id, line_breaks(tokenizer))
+        denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)
+        refuse_causal(denoiser, denoiser.device, type(module).__name__)
+        return cls(denoiser, tokenizer, name=type(module).__name__)
+
+    @property
+    def special(self) -> SpecialTokens:
+        """Ids of mask, EOS and EOT."""
+        return self.denoiser.special
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model's inputs."""
+        return getattr(self.denoiser, "device", torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the model's weights; float32 where the denoiser does not say."""
+        return getattr(self.denoiser, "dtype", torch.float32)
+
+    def compile(self) -> None:
+        """Run the model through `torch.compile` from now on, on a GPU with CUDA graphs.
+
+        The first calls with each shape of batch take long (see `warm_up_seconds`), the others less than before.
+        Batches and canvases are rounded up to a grid of shapes, so a forward may run more rows than it was given.
+
+        Raises:
+            ModelError: The model is of a kind that cannot be compiled here, or lies on several devices.
+        """
+        compile_it = getattr(self.denoiser, "compile", None)
+        if compile_it is None:
+            raise ModelError(
+                f"compile: {self.name} is not a Llama-shaped model (LLaDA, Dream); give your own module to "
+                "torch.compile before from_module(), or leave compile out."
+            )
+        compile_it()
+
+    @property
+    def warm_up_seconds(self) -> float:
+        """What compiling has cost so far, in seconds."""
+        return getattr(self.denoiser, "warm_up_seconds", 0.0)
+
+    @cached_property
+    def hidden_tokens(self) -> tuple[int, ...]:
+        """Ids that are never shown: EOS, EOT, mask and the tokenizer's other special tokens."""
+        named = getattr(self.tokenizer, "all_special_ids", ())
+        return tuple(dict.fromkeys((*self.special.ends, self.special.mask, *named)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name for exactly this model, for records: of the checkpoint's files, or of the object without any."""
+        from dllm_decode.evaluate.outcomes import folder_fingerprint
+
+        return f"object-{id(self.denoiser):x}" if self.folder is None else folder_fingerprint(self.folder)
+
+    def generate(
+        self,
+        prompts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        gen_length: int | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        on_step: OnStep | None = None,
+        trace: bool = False,
+        **overrides: Any,
+    ) -> Generation:
+        """Append `gen_length` positions to every prompt and decode them.
+
+        Args:
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), lists of token
+                ids, or a (B, P) int64 tensor, padded on the left.
+            strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
+                fits best.
+            gen_length: Tokens to generate; the strategy's if not given.
+            steps: Denoising steps; the strategy's if not given.
+            temperature: Gumbel temperature; the strategy's if not given.
+            seed: Seed of all randomness.
+            batch_size: Rows of a forward, at most; 16 if not given. Of more prompts, those of similar length run
+                together, and where rows end early the next prompts take their place; results come in the order of the
+                prompts and are those of each prompt alone.
+            row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
+            attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            on_step: Called after every commit; its columns are those of `Generation.canvas`.
+            trace: Whether to keep every commit in `Generation.trace`. Rows that are watched, by either, are decoded in
+                batches in the order of the prompts.
+            **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
+
+        Raises:
+            ConfigError: The strategy, the budget or a prompt is wrong; nothing has been decoded.
+            ContractError: A part of the strategy, or the model, broke its contract while decoding.
+        """
+        changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved, table = self._tail(prompts, strategy, attention_mask, changes)
+        options = Options(seed, batch_size, row_ids, on_step, trace)
+        cost = decode_table(self.denoiser, self.device, table, resolved, options)
+        return self._answers(table, resolved, cost)
+
+    def stream(
+        self,
+        prompts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        gen_length: int | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **overrides: Any,
+    ) -> Iterator[tuple[list[int], Generation]]:
+        """Decode as `generate` does, and yield answers as soon as they are finished.
+
+        Yields:
+            The places of some prompts among `prompts`, and their answers in that order; each place comes once, those
+            of long prompts among the first. Calls of the model and seconds are those since the answers before.
+
+        Raises:
+            ConfigError: As `generate`, before anything is decoded.
+            ContractError: As `generate`, between two yields.
+        """
+        changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved, table = self._tail(prompts, strategy, attention_mask, changes)
+        parts = decode_parts(self.denoiser, self.device, table, resolved, Options(seed, batch_size, row_ids))
+        return self._stream(table, resolved, parts)
+
+    def _stream(
+        self, table: Table, strategy: Strategy, parts: Iterator[Part]
+    ) -> Iterator[tuple[list[int], Generation]]:
+        started = time.perf_counter()
+        for part in parts:
+            now = time.perf_counter()
+            cost = Cost(part.forward_passes, part.model_calls, now - started, None)
+            yield part.rows.tolist(), self._answers(table.of_rows(part.rows), strategy, cost)
+            started = time.perf_counter()
+
+    def _tail(
+        self, prompts: Any, strategy: StrategySource, attention_mask: Tensor | None, changes: dict[str, Any]
+    ) -> tuple[Strategy, Table]:
+        """Return the strategy with its changes, and every prompt with its generation region behind it."""
+        if isinstance(strategy, str) and strategy == TUNED:
+            gen_length = changes.get("gen_length")
+            strategy = tuned_preset(self, gen_length=gen_length, prompts=prompts)[0].strategy
+        resolved = Strategy.load(strategy, **changes).check()
+        rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False)
+        self._check_context(rows, resolved.gen_length)
+        count, width = rows.tokens.shape
+        tail = rows.tokens.new_full((count, resolved.gen_length), self.special.mask)
+        tokens = torch.cat([rows.tokens, tail], dim=1)
+        valid = torch.cat([rows.valid, torch.ones_like(tail, dtype=torch.bool)], dim=1)
+        undecided = torch.zeros_like(valid)
+        undecided[:, width:] = True
+        return resolved, Table(tokens, valid, undecided, prompt_length=width)
+
+    def _answers(self, table: Table, strategy: Strategy, cost: Cost) -> Generation:
+        """Gather the decoded generation regions of a table."""
+        answers = table.tokens[:, table.prompt_length :]
+        texts = None if self.tokenizer is None else answer_texts(self.tokenizer, answers, self.special)
+        return Generation.of(answers, table, strategy, cost, texts)
+
+    def infill(
+        self,
+        texts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        on_step: OnStep | None = None,
+        trace: bool = False,
+        **overrides: Any,
+    ) -> Generation:
+        """Decode the masked positions of texts, wherever they stand; one `[MASK]` is one token.
+
+        Block policies and stages count columns from a row's first masked one to its end; rows in which that is the
+        same number of columns are decoded together. `Generation.tokens` and `.canvas` are both the whole rows,
+        (B, L). The arguments are those of `generate`.
+
+        Raises:
+            ConfigError: The strategy or a text is wrong, e.g. holds no mask; nothing has been decoded.
+            ContractError: A part of the strategy, or the model, broke its contract while decoding.
+        """
+        if "gen_length" in overrides:
+            raise ConfigError("gen_length: infill() decides the masks that stand in a text; add masks to it.")
+        rows = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
+        self._check_context(rows, 0)
+        tokens = rows.tokens.clone()
+        undecided = (tokens == self.special.mask) & rows.valid
+        changes = _given(steps=steps, temperature=temperature) | overrides
+        regions = (tokens.shape[1] - region_starts(undecided)).tolist()
+        for region in sorted(set(regions)):
+            resolved = Strategy.load(strategy, **(changes | {"gen_length": region})).check()
+        table = Table(tokens, rows.valid, undecided, prompt_length=None)
+        options = Options(seed, batch_size, row_ids, on_step, trace)
+        cost = decode_table(self.denoiser, self.device, table, resolved, options)
+        filled = None if self.tokenizer is None else infilled_texts(self.tokenizer, tokens, rows.valid)
+        return Generation.of(tokens, table, resolved, cost, filled)
+
+    def _check_context(self, rows: Rows, gen_length: int) -> None:
+        limit = self.denoiser.max_length
+        lengths = rows.valid.sum(1)  # (N,)
+        longest = int(lengths.argmax())
+        length = int(lengths[longest])
+        if limit is None or length + gen_length <= limit:
+            return
+        if gen_length > limit:
+            raise ConfigError(f"gen_length {gen_length} is over the model's context of {limit} tokens.")
+        more = f" and gen_length is {gen_length}: {length + gen_length} together" if gen_length else ""
+        raise ConfigError(
+            f"prompt {longest} has {length} tokens{more}, over the model's context of {limit} tokens. "
+            f"Shorten the prompt{' or lower gen_length' if gen_length else ''}."
+        )
+
+
+def generate(
+    model: str | Path | DiffusionLM, prompts: Any, strategy: StrategySource = "llada", **options: Any
+) -> Generation:
+    """Load a model, unless it is loaded, and generate; options are those of `DiffusionLM.generate`."""
+    lm = model if isinstance(model, DiffusionLM) else DiffusionLM.from_pretrained(model)
+    return lm.generate(prompts, strategy, **options)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Llama-shaped families (LLaDA, Dream) on the stock code of transformers."""

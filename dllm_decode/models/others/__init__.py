@@ -1,0 +1,1 @@
+"""Masked language models of transformers, and the user's own module."""

@@ -1,0 +1,113 @@
+"""What every part's config is: frozen data with a name, ranges for search, and fields that hold other parts.
+
+Knows nothing of tensors and of whole strategies. Who finds a part by its name says so with `find_parts_with`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from dllm_decode.errors import DecodeError, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """Marks a field as one that search may vary, with its range.
+
+    Give `low` and `high` (with `log` for a logarithmic scale, `step` for a grid), or `choices`.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.choices is None and (self.low is None or self.high is None or self.low > self.high):
+            raise ValueError(f"Tune needs choices, or low and high with low <= high; got {self}")
+
+
+class Frozen(BaseModel):
+    """Data that is checked when it is made and never changed: no unknown fields, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PartConfig(Frozen):
+    """The base of every part's config.
+
+    A subclass gives `name` a kebab-case `Literal` type with that default, documents its fields, and either obeys
+    its kind's protocol itself (`build` returns `self`) or overrides `build`.
+    """
+
+    kind: ClassVar[str]
+    """What it is: "scheduler", "stop", ..."""
+    method: ClassVar[str]
+    """The method of its kind's protocol."""
+    several: ClassVar[bool] = False
+    """Whether a strategy may hold more than one of its kind."""
+    name: str
+
+    def build(self) -> Any:
+        """Return the object that the engine calls; one per decode, so it may hold state."""
+        return self
+
+
+def part_of(kind: str) -> BeforeValidator:
+    """Annotate a field that holds a part: a name, or a mapping with a name, becomes the config registered under it.
+
+    `Annotated[SerializeAsAny[LayeringConfig], part_of("layering")]` is how a part nests another.
+    """
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, PartConfig):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise ValueError(f"should be a part's name or a mapping with a name, got {value!r}")
+        try:
+            cls = registered(kind, str(value["name"]))
+        except DecodeError as error:
+            raise ValueError(str(error)) from None
+        refuse_unknown_fields(value, cls)
+        return cls.model_validate(value)
+
+    return BeforeValidator(resolve)
+
+
+def as_list(value: Any) -> Any:
+    """Wrap one part given where several may stand."""
+    return [value] if isinstance(value, str | Mapping | PartConfig) else value
+
+
+_finders: list[Callable[[str, str], type[PartConfig]]] = []
+
+
+def find_parts_with(find: Callable[[str, str], type[PartConfig]]) -> None:
+    """Say who knows the class of a (kind, name); the registry does, above this module."""
+    _finders[:] = [find]
+
+
+def registered(kind: str, name: str) -> type[PartConfig]:
+    """Return the config class that a plugin registered under a name.
+
+    Raises:
+        ConfigError: No such name.
+    """
+    if not _finders:
+        import_module("dllm_decode.plugins.registry")
+    return _finders[0](kind, name)
+
+
+def refuse_unknown_fields(data: Mapping[str, Any], cls: type[BaseModel]) -> None:
+    """Raise `ValueError` with a suggestion for a key that is no field."""
+    for key in data:
+        if key not in cls.model_fields:
+            raise ValueError(unknown_name("field", str(key), cls.model_fields))

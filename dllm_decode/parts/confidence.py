@@ -1,0 +1,41 @@
+"""Confidence: a score for the proposed token of every position.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+from dllm_decode.parts.base import PartConfig
+
+if TYPE_CHECKING:
+    from dllm_decode.data.views import Proposal, StepView
+
+
+class ConfidenceConfig(PartConfig):
+    """Config of a confidence; `needs` names the vocabulary statistics it reads beyond token and probability."""
+
+    kind: ClassVar[str] = "confidence"
+    method: ClassVar[str] = "propose"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Names of the `VocabStats` fields this confidence reads: "content", "second", "entropy", "distribution"."""
+        return frozenset()
+
+    @property
+    def unit(self) -> bool:
+        """Whether every score lies between 0 and 1, as a probability does."""
+        return True
+
+
+@runtime_checkable
+class Confidence(Protocol):
+    """Scores the proposed token of every position."""
+
+    needs: frozenset[str]
+    """What it reads of `VocabStats` beyond token and probability: "content", "second", "entropy", "distribution"; and
+    of which positions beyond `view.open`: "undecided" (of the block) or "decided" (all of the window)."""
+
+    def propose(self, view: StepView) -> Proposal:
+        """Return a token and a score for every window position, read from `view.stats`."""
+        ...

@@ -1,0 +1,47 @@
+"""Reviser: which decided positions are opened again, or get another token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+
+from dllm_decode.parts.base import PartConfig
+
+if TYPE_CHECKING:
+    from dllm_decode.data.views import Revision, RevisionView
+
+
+class ReviseConfig(PartConfig):
+    """Config of a reviser; the class variables are those of `parts.Reviser`."""
+
+    kind: ClassVar[str] = "revise"
+    method: ClassVar[str] = "revise"
+    several: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset()
+    reopens: ClassVar[bool] = False
+    reach: ClassVar[Literal["block", "region"]] = "block"
+    plan: ClassVar[str | None] = None
+    """The forward plan whose `shadow` it reads, by name."""
+
+    @property
+    def closing_steps(self) -> int:
+        """Forwards it may have after the last mask is gone."""
+        return 0
+
+
+@runtime_checkable
+class Reviser(Protocol):
+    """Changes what earlier forwards decided: returns positions to the mask, or writes other tokens there."""
+
+    needs: frozenset[str]
+    reopens: bool
+    """Whether it returns positions to the mask. It may reopen fewer than the forward committed, so that every forward
+    gets further; it is asked only in stages that run until nothing is open."""
+    reach: Literal["block", "region"]
+    """What it sees: the block's window, or the whole generation region, whose logits are then always computed."""
+    closing_steps: int
+    """Forwards it may have after the last mask is gone; they end when one changes nothing."""
+
+    def revise(self, view: RevisionView) -> Revision | None:
+        """Return what to change after a commit, or None."""
+        ...

@@ -1,0 +1,73 @@
+"""All that the author of a plugin imports: hooks, config bases, the data that parts see and answer, and helpers.
+
+`from dllm_decode.plugin import SchedulerConfig, StepView, hookimpl`; costs no torch.
+"""
+
+from dllm_decode.data.canvas import Block, Canvas, Stage
+from dllm_decode.data.inputs import ModelInputs, SpecialTokens
+from dllm_decode.data.noise import Noise
+from dllm_decode.data.selection import best_open, even_quota, top_by_quota
+from dllm_decode.data.stats import VocabStats
+from dllm_decode.data.views import BlockContext, Proposal, Revision, RevisionView, StageContext, StepView
+from dllm_decode.errors import ConfigError, DataError, DecodeError, ModelError
+from dllm_decode.parts.base import PartConfig, Tune, as_list, part_of
+from dllm_decode.parts.block import BlockConfig, BlockPolicy
+from dllm_decode.parts.cache import CacheConfig, CachePolicy
+from dllm_decode.parts.confidence import Confidence, ConfidenceConfig
+from dllm_decode.parts.forward import ForwardConfig, ForwardPlan
+from dllm_decode.parts.layering import Layering, LayeringConfig
+from dllm_decode.parts.logits import LogitsConfig, LogitsProcessor
+from dllm_decode.parts.revise import ReviseConfig, Reviser
+from dllm_decode.parts.scheduler import CountingScheduler, Scheduler, SchedulerConfig
+from dllm_decode.parts.stop import StopConfig, StopRule
+from dllm_decode.plugins.hookspecs import hookimpl
+from dllm_decode.tasks.base import Example, Task
+
+__all__ = [
+    "Block",
+    "BlockConfig",
+    "BlockContext",
+    "BlockPolicy",
+    "CacheConfig",
+    "CachePolicy",
+    "Canvas",
+    "Confidence",
+    "ConfidenceConfig",
+    "ConfigError",
+    "CountingScheduler",
+    "DataError",
+    "DecodeError",
+    "Example",
+    "ForwardConfig",
+    "ForwardPlan",
+    "Layering",
+    "LayeringConfig",
+    "LogitsConfig",
+    "LogitsProcessor",
+    "ModelError",
+    "ModelInputs",
+    "Noise",
+    "PartConfig",
+    "Proposal",
+    "ReviseConfig",
+    "Reviser",
+    "Revision",
+    "RevisionView",
+    "Scheduler",
+    "SchedulerConfig",
+    "SpecialTokens",
+    "Stage",
+    "StageContext",
+    "StepView",
+    "StopConfig",
+    "StopRule",
+    "Task",
+    "Tune",
+    "VocabStats",
+    "as_list",
+    "best_open",
+    "even_quota",
+    "hookimpl",
+    "part_of",
+    "top_by_quota",
+]

@@ -1,0 +1,164 @@
+"""Presets: tuned strategies as data, kept by model and task, and which of them fits; `--strategy tuned` reads them.
+
+Knows files and distances; leaves finding good strategies to whoever writes them. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.files import write_atomically
+from dllm_decode.strategy.strategy import Strategy
+
+if TYPE_CHECKING:
+    from dllm_decode.model import DiffusionLM
+
+TUNED = "tuned"
+"""Given as a strategy: the preset that fits model and task."""
+FOLDER_VARIABLE = "DLLM_DECODE_PRESETS"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A strategy that was found for one task with one model."""
+
+    model: str
+    fingerprint: str
+    """Of the model's files."""
+    task: str
+    gen_length: int
+    """Columns an answer gets, in tokens."""
+    prompt_characters: float
+    """Mean length of the task's prompts."""
+    strategy: Strategy
+    found: Mapping[str, Any] = field(default_factory=dict)
+    """How it was found, and what it came to; for people."""
+
+    def distance(self, gen_length: int | None, prompt_characters: float | None) -> float:
+        """Return how unlike another task is: the factors between answer and prompt lengths, in doublings, summed.
+
+        What is not known counts as equal.
+        """
+        pairs = ((self.gen_length, gen_length), (self.prompt_characters, prompt_characters))
+        return sum(abs(math.log2(max(own, 1) / max(other, 1))) for own, other in pairs if other is not None)
+
+
+def presets_folder() -> Path:
+    """Return where presets are kept: `$DLLM_DECODE_PRESETS`, or `~/.config/dllm-decode/presets`."""
+    given = os.environ.get(FOLDER_VARIABLE)
+    return Path(given) if given else Path.home() / ".config" / "dllm-decode" / "presets"
+
+
+def save_preset(preset: Preset, folder: Path | None = None) -> Path:
+    """Write a preset, in the place of an older one of its model and task; return its file.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    task = re.sub(r"[^\w.-]", "-", preset.task)
+    path = (folder or presets_folder()) / preset.fingerprint / f"{task}.yaml"
+    data = {
+        "model": preset.model,
+        "fingerprint": preset.fingerprint,
+        "task": preset.task,
+        "gen_length": preset.gen_length,
+        "prompt_characters": round(preset.prompt_characters, 1),
+        "found": dict(preset.found),
+        "strategy": preset.strategy.to_dict(),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise DataError(
+            f"presets cannot be kept in {path.parent}: {error.strerror}; set {FOLDER_VARIABLE} to another folder"
+        ) from None
+    return path
+
+
+def load_presets(folder: Path | None = None) -> list[Preset]:
+    """Return every preset of a folder, in order of their files.
+
+    Raises:
+        ConfigError: A file is no preset; the message names it.
+    """
+    return [_read(path) for path in sorted((folder or presets_folder()).glob("*/*.yaml"))]
+
+
+def nearest_presets(
+    presets: Sequence[Preset],
+    fingerprint: str,
+    model: str,
+    task: str | None,
+    gen_length: int | None,
+    prompt_characters: float | None,
+) -> list[Preset]:
+    """Return presets with the one that fits best first.
+
+    Presets of the same weights come before those of a model of the same name, and those before any other; among
+    equals that of the task itself, then the least `Preset.distance`.
+    """
+
+    def unlike(preset: Preset) -> tuple[int, bool, float, str]:
+        stranger = 0 if preset.fingerprint == fingerprint else 1 if preset.model == model else 2
+        return stranger, preset.task != task, preset.distance(gen_length, prompt_characters), preset.task
+
+    return sorted(presets, key=unlike)
+
+
+def tuned_preset(
+    lm: DiffusionLM,
+    *,
+    task: str | None = None,
+    gen_length: int | None = None,
+    prompts: Any = (),
+    folder: Path | None = None,
+) -> tuple[Preset, str]:
+    """Return the preset that fits a model and a task, and what is to be said of the fit ("" if it is exact).
+
+    Args:
+        lm: The model.
+        task: The task's name; None where there is none, as in `generate`.
+        gen_length: Columns an answer gets, in tokens; None if that is up to the preset.
+        prompts: Texts, for their length.
+        folder: Where presets are; None is the user's folder.
+
+    Raises:
+        ConfigError: There is no preset of this model.
+    """
+    texts = [prompts] if isinstance(prompts, str) else [text for text in prompts if isinstance(text, str)]
+    characters = sum(map(len, texts)) / len(texts) if texts else None
+    kept = load_presets(folder)
+    ordered = nearest_presets(kept, lm.fingerprint, lm.name, task, gen_length, characters)
+    fitting = [preset for preset in ordered if lm.fingerprint == preset.fingerprint or lm.name == preset.model]
+    if not fitting:
+        others = ", ".join(sorted({preset.model for preset in kept})) or "none"
+        raise ConfigError(
+            f"strategy: there is no tuned preset for model {lm.name!r} in {folder or presets_folder()} "
+            f"(models with presets: {others}); make one: dllm-decode search run --task TASK --model {lm.name}"
+        )
+    best = fitting[0]
+    said = []
+    if best.fingerprint != lm.fingerprint:
+        said.append(f"it was found for other weights of {lm.name}")
+    if task != best.task:
+        said.append(f"no preset for task {task!r}" if task else "the nearest in answer and prompt length")
+    return best, f"tuned: the preset of task {best.task}" + (f" ({'; '.join(said)})" if said else "")
+
+
+def _read(path: Path) -> Preset:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Preset(**{**data, "strategy": Strategy.parse(data["strategy"], f"{path}: strategy")})
+    except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{path} is no preset: {reason}; remove it, or tune the task again") from None

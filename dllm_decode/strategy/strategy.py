@@ -1,0 +1,202 @@
+"""`Strategy`: parts and a budget as data, that round-trips through YAML and JSON and has a digest.
+
+Knows nothing of tensors; leaves what a part's config holds to `parts`, and which parts fit together to `misfits`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+
+from dllm_decode.errors import ConfigError, readable, yaml_problem
+from dllm_decode.parts.base import Frozen, as_list, part_of, refuse_unknown_fields
+from dllm_decode.parts.block import BlockConfig
+from dllm_decode.parts.cache import CacheConfig
+from dllm_decode.parts.confidence import ConfidenceConfig
+from dllm_decode.parts.forward import ForwardConfig
+from dllm_decode.parts.layering import LayeringConfig
+from dllm_decode.parts.logits import LogitsConfig
+from dllm_decode.parts.revise import ReviseConfig
+from dllm_decode.parts.scheduler import SchedulerConfig
+from dllm_decode.parts.stop import StopConfig
+from dllm_decode.plugins.registry import load_registry
+from dllm_decode.strategy.misfits import refuse_misfits
+from dllm_decode.strategy.overrides import assign
+
+
+class Strategy(Frozen):
+    """A decoding schedule: four parts, optional ones, and its budget. Round-trips through YAML and JSON unchanged."""
+
+    name: str = Field(default="custom", description="What the schedule is called; not part of the digest.")
+    description: str = Field(default="", description="One line for listings; not part of the digest.")
+    block: Annotated[SerializeAsAny[BlockConfig], part_of("block")] = Field(
+        description="Which span of the canvas is worked on."
+    )
+    layering: Annotated[SerializeAsAny[LayeringConfig], part_of("layering")] = Field(
+        description="Which positions are eligible when."
+    )
+    scheduler: Annotated[SerializeAsAny[SchedulerConfig], part_of("scheduler")] = Field(
+        description="Which proposed tokens are committed."
+    )
+    confidence: Annotated[SerializeAsAny[ConfidenceConfig], part_of("confidence")] = Field(
+        description="How a proposed token is scored."
+    )
+    logits: Annotated[
+        tuple[Annotated[SerializeAsAny[LogitsConfig], part_of("logits")], ...], BeforeValidator(as_list)
+    ] = Field(default=(), description="Changes to the logits, in order.")
+    stop: Annotated[
+        tuple[Annotated[SerializeAsAny[StopConfig], part_of("stop")], ...], BeforeValidator(as_list)
+    ] = Field(default=(), description="Rules that end a row early.")
+    revise: Annotated[
+        tuple[Annotated[SerializeAsAny[ReviseConfig], part_of("revise")], ...], BeforeValidator(as_list)
+    ] = Field(default=(), description="Rules that change what was decided, in order.")
+    forward: Annotated[SerializeAsAny[ForwardConfig], part_of("forward")] | None = Field(
+        default=None, description="What the model is given beside the canvas; null is nothing."
+    )
+    cache: Annotated[SerializeAsAny[CacheConfig], part_of("cache")] | None = Field(
+        default=None, description="Which keys and values are recomputed; null recomputes all."
+    )
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Denoising steps, in the method's own meaning; null is one token a step."
+    )
+    gen_length: int = Field(default=64, ge=1, description="Columns to generate, in tokens.")
+    temperature: float = Field(default=0.0, ge=0, description="Gumbel temperature; 0 takes the argmax.")
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
+        """Accept a recipe name, a YAML path, a mapping or a strategy; `overrides` are dotted paths or fields.
+
+        Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
+
+        Raises:
+            ConfigError: The source is unknown or does not validate; the message carries the path of the field.
+        """
+        strategy = _find(source)
+        return strategy.override(overrides) if overrides else strategy
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], origin: str = "strategy") -> Self:
+        """Validate a mapping; errors read `origin: path: what is wrong`."""
+        try:
+            refuse_unknown_fields(data, cls)
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise ConfigError(readable(error, origin)) from None
+        except ValueError as error:
+            raise ConfigError(f"{origin}: {error}") from None
+
+    @classmethod
+    def from_yaml(cls, text: str, origin: str = "YAML") -> Self:
+        """Read what `to_yaml` wrote, or JSON."""
+        try:
+            data = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(
+                f"{origin} should hold a mapping with block, layering, scheduler and confidence."
+            )
+        return cls.parse(data, origin)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data with every part's defaults written out."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return the strategy as YAML that `--strategy FILE` accepts."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def override(self, changes: Mapping[str, Any]) -> Self:
+        """Return a strategy with fields changed, validated as if written by hand.
+
+        Keys are dotted paths: `steps`, `layering.parity`, `scheduler` (a name or a mapping), `logits.0.weight`.
+        Setting a part's `name` to another one keeps the fields that the new part also has. Whole parts are set before
+        names and names before fields, so the order of the changes does not matter.
+
+        Raises:
+            ConfigError: No such path, or a value that does not validate.
+        """
+        data: dict[str, Any] = {field: getattr(self, field) for field in type(self).model_fields}
+        for path in sorted(changes, key=lambda path: (path.count("."), not path.endswith(".name"), path)):
+            assign(data, path, changes[path])
+        return self.parse(data, self.name)
+
+    def digest(self) -> str:
+        """Return 12 hex digits that name the resolved parts and budget; names and descriptions do not count."""
+        left_out = {"name", "description"}
+        # Fields that came after digests were first recorded count only where they are set.
+        left_out |= {field for field in ("revise", "forward") if not getattr(self, field)}
+        data = {k: v for k, v in self.to_dict().items() if k not in left_out}
+        canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def max_forwards(self) -> int:
+        """Return the most forwards a row can take.
+
+        Raises:
+            ConfigError: The parts cannot serve the budget, e.g. fewer steps than blocks.
+        """
+        plan = self.block.plan(self.steps, self.gen_length)
+        closing = sum(part.closing_steps for part in self.revise)
+        if plan is None:
+            # Every forward commits at least one token, whatever the blocks turn out to be.
+            return self.gen_length + closing
+        if self.scheduler.adaptive:
+            # Such a scheduler keeps to no budget, a layering's own included; one token a forward is the worst case.
+            return closing + sum(max(size, self.layering.forwards(None, size)) for size, _ in plan)
+        return closing + sum(self.layering.forwards(steps, size) for size, steps in plan)
+
+    def check(self) -> Self:
+        """Refuse parts that cannot work together, and a budget that they cannot serve; return self.
+
+        Raises:
+            ConfigError: What does not fit, and the way out.
+        """
+        refuse_misfits(self)
+        self.max_forwards()
+        return self
+
+
+def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
+    """Return the strategy that a recipe's name, a YAML path, a mapping or a strategy stands for."""
+    if isinstance(source, Strategy):
+        return source
+    if isinstance(source, Mapping):
+        return Strategy.parse(source)
+    text = str(source)
+    if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
+        return _read(Path(text).expanduser())
+    registry = load_registry()
+    # Reading YAML takes as long as a forward of a small model; recipes do not change while a process runs.
+    if text not in registry.recipes:
+        registry.recipes[text] = _read(registry.find("recipe", text))
+    recipe: Strategy = registry.recipes[text]
+    return recipe
+
+
+def _read(path: Path) -> Strategy:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"strategy file {path} cannot be read: {reason}") from None
+    strategy = Strategy.from_yaml(text, origin=str(path))
+    return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `path=value`; the value is read as YAML, so `0.9`, `null`, `true` and `[1, 2]` mean what they say."""
+    path, separator, value = text.partition("=")
+    if not separator or not path.strip():
+        raise ConfigError(f"override {text!r} should look like path=value, e.g. scheduler.threshold=0.8")
+    try:
+        return path.strip(), yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"override {text!r}: the value is not YAML: {yaml_problem(error)}") from None

@@ -1,0 +1,61 @@
+"""Small Python functions from a description, judged by running them on hidden inputs.
+
+Argument names and one of several equivalent bodies are free, so the parts of an answer must agree.
+What the descriptions are is in `code_families`; how a program is run safely is in `code_runner`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import ClassVar
+
+from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.generated.code_families import FAMILIES, NAMES_FOR, Family
+from dllm_decode.tasks.running import run_cases
+
+FUNCTION_NAMES = "solve apply convert check work answer compute handle process make".split()
+PHRASINGS = (
+    "Write a function {function} that {description}.",
+    "Define {function}, which {description}.",
+    "{function}: a function that {description}.",
+)
+
+
+class CodeTask(Task):
+    """Writes a one-line Python function that does what is described."""
+
+    name: ClassVar[str] = "code"
+    description: ClassVar[str] = "Write a small Python function from a description; run on hidden inputs."
+    gen_length: ClassVar[int] = 32
+
+    def sample(self, rng: random.Random) -> Example:
+        family = rng.choice(FAMILIES)
+        constants = {name: rng.randint(2, 99) for name in ("k", "m")}
+        function = rng.choice(FUNCTION_NAMES)
+        description = rng.choice(family.descriptions).format(**constants)
+        prompt = rng.choice(PHRASINGS).format(function=function, description=description)
+        reference = _program(family, function, constants, rng)
+        return Example("", prompt, reference, {"family": family.name, "function": function, **constants})
+
+    def score(self, example: Example, text: str) -> bool:
+        return self.score_many([(example, text)])[0]
+
+    def score_many(self, pairs: Sequence[tuple[Example, str]]) -> list[bool]:
+        """Runs all programs in one worker process; each has its own time limit."""
+        return run_cases([_case(example, text) for example, text in pairs])
+
+
+def _program(family: Family, function: str, constants: dict[str, int], rng: random.Random) -> str:
+    names = dict(zip("abc", rng.sample(NAMES_FOR[family.kind], family.arity), strict=False))
+    body = rng.choice(family.bodies).format(**names, **constants)
+    return f"def {function}({', '.join(names.values())}):\n    return {body}"
+
+
+def _case(example: Example, text: str) -> tuple[str, str, list[tuple[tuple[object, ...], object]]]:
+    meta = example.meta
+    family = next(family for family in FAMILIES if family.name == meta["family"])
+    truth = family.truth(meta["k"], meta["m"])
+    rng = random.Random(f"hidden/{example.prompt}")
+    inputs = [family.draw(meta["k"], rng) for _ in range(12)]
+    return text, meta["function"], [(arguments, truth(*arguments)) for arguments in inputs]

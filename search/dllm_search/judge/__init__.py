@@ -1,0 +1,1 @@
+"""What a tried strategy is worth."""

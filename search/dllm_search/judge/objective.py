@@ -1,0 +1,88 @@
+"""Scores a strategy on the examples of a task with a model; what has been decoded once is never decoded again.
+
+Knows the evaluation of the core; leaves what to score, and on how many examples, to the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.score import Score
+
+if TYPE_CHECKING:
+    from dllm_decode.model import DiffusionLM
+    from dllm_decode.tasks.base import Task
+
+
+class Objective(Protocol):
+    """What the search asks of a task and a model."""
+
+    def __call__(self, strategy: Strategy, split: str, examples: int) -> Score:
+        """Return the score on the first `examples` examples of a split."""
+        ...
+
+
+class RowObjective(Objective, Protocol):
+    """An objective that scores any examples, in any order; early stopping needs one."""
+
+    def rows(self, strategy: Strategy, split: str, rows: Sequence[int]) -> Score:
+        """Return the score on the examples at these places of a split, in this order."""
+        ...
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a search has paid for, in forward passes of single examples."""
+
+    decoded: int = 0
+    """Decoded by this process."""
+    kept: int = 0
+    """Not decoded, because outcomes were kept from earlier runs."""
+
+
+class TaskObjective:
+    """The objective of a task and a model, through the evaluation's kept outcomes."""
+
+    def __init__(
+        self, lm: DiffusionLM, task: Task, *, batch_size: int = 64, seed: int = 0, cache: bool | Path = True
+    ) -> None:
+        """Keep what every evaluation shares; `seed` is that of the decoding noise."""
+        self.lm, self.task, self.batch_size, self.seed, self.cache = lm, task, batch_size, seed, cache
+        self.spent = Spent()
+        self._known: dict[tuple[str, str], dict[int, tuple[bool, int, int]]] = {}
+        """(digest, split) -> place of an example -> whether it is correct, forward passes, tokens."""
+
+    def __call__(self, strategy: Strategy, split: str, examples: int) -> Score:
+        """Return the score; raises `DecodeError` where a part breaks its contract."""
+        available = len(self.task.examples(split, examples))
+        return self.rows(strategy, split, range(available))
+
+    def rows(self, strategy: Strategy, split: str, rows: Sequence[int]) -> Score:
+        """Return the score on the examples at these places, in this order; decodes only what is not known."""
+        from dllm_decode.evaluate.evaluate import evaluate
+
+        known = self._known.setdefault((strategy.digest(), split), {})
+        missing = [row for row in rows if row not in known]
+        if missing or not known:
+            done = evaluate(
+                self.lm,
+                self.task,
+                strategy,
+                split=split,
+                rows=missing,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                cache=self.cache,
+            )
+            passes = sum(outcome.forward_passes for outcome in done.outcomes)
+            fresh = round(passes * (1 - done.record.resumed / done.record.n))
+            self.spent.decoded += fresh
+            self.spent.kept += passes - fresh
+            for row, outcome in zip(missing, done.outcomes, strict=True):
+                known[row] = (outcome.correct, outcome.forward_passes, outcome.tokens)
+        correct, forwards, tokens = zip(*(known[row] for row in rows), strict=True)
+        return Score(correct, forwards, tokens)

@@ -1,0 +1,1 @@
+"""What a search came to: choice, test split, ablation, tables, pages, figures."""

@@ -1,0 +1,1 @@
+"""What may be composed: ranges, spaces, known strategies to begin with."""

@@ -1,0 +1,142 @@
+"""The report of a search: ablation, importances, areas, and one page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import optuna
+import pytest
+
+from dllm_decode.strategy.strategy import Strategy
+from dllm_search.report.ablation import set_back
+from dllm_search.report.importance import importances
+from dllm_search.report.page import page as written_page
+from dllm_search.report.report import Report
+from dllm_search.space.space import Space
+from tests.search.test_search import LENGTH, MadeUp, search, study_of
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[Report, optuna.Study]:
+    """A finished search on the made-up objective."""
+    space, run = Space.everything(LENGTH), search(MadeUp(), trials=30)
+    study = study_of(run, space)
+    run.run(study, space)
+    return run.conclude(study, {"trials": 30, "seed": 0}), study
+
+
+@pytest.fixture(scope="module")
+def page(made: tuple[Report, optuna.Study], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page as it is written."""
+    folder: Path = tmp_path_factory.mktemp("report")
+    made[0].write(folder)
+    assert {file.name for file in folder.iterdir()} == {
+        "front-test.png",
+        "front.png",
+        "report.html",
+        "report.json",
+        "strategy.yaml",
+        "table.md",
+    }
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_ablation_sets_back_each_part_that_differs_and_only_that() -> None:
+    baseline = Strategy.load("llada", gen_length=LENGTH)
+    changes = {"gen_length": LENGTH, "steps": 8, "stop": "eos", "confidence": "margin"}
+    chosen = Strategy.load("said-block").override(changes)
+    found = set_back(chosen, baseline)
+    assert [what.split(":")[0] for what, _, _ in found] == ["block", "layering", "confidence", "stop", "steps"]
+    for what, strategy, reason in found:
+        kind = what.split(":")[0]
+        assert strategy is not None and not reason
+        assert getattr(strategy, kind) == getattr(baseline, kind)
+        for other in ("block", "layering", "scheduler", "confidence", "stop", "steps"):
+            assert other == kind or getattr(strategy, other) == getattr(chosen, other)
+
+
+def test_an_ablation_that_cannot_work_says_why_instead() -> None:
+    wino = Strategy.load("wino", gen_length=LENGTH)
+    parts = set_back(wino, Strategy.load("llada"))
+    found = {what.split(":")[0]: (strategy, reason) for what, strategy, reason in parts}
+    assert found["forward"][0] is None and "set forward to 'shadow'" in found["forward"][1]
+    assert found["revise"][0] is not None
+
+
+def test_an_ablation_is_measured_beside_the_chosen_strategy_on_the_test_split(
+    made: tuple[Report, optuna.Study],
+) -> None:
+    report, _ = made
+    assert report.chosen.role == "chosen"
+    assert report.ablation
+    for _, row, reason in report.ablation:
+        assert (row is None) == bool(reason)
+        if row is not None:
+            assert row.score.n == report.chosen.score.n
+            assert row.against.difference == pytest.approx(row.score.accuracy - report.chosen.score.accuracy)
+
+
+def test_importances_say_which_choice_decides_cost_and_need_enough_trials(
+    made: tuple[Report, optuna.Study],
+) -> None:
+    _, study = made
+    found = importances(study)
+    assert set(found) == {"accuracy", "forward passes"}
+    for shares in found.values():
+        assert 0 < sum(shares.values()) < 1.02
+        assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert importances(optuna.create_study(directions=["maximize", "minimize"])) == {}
+
+
+def test_areas_compare_the_front_with_every_baseline_measured_at_several_speeds(
+    made: tuple[Report, optuna.Study],
+) -> None:
+    report, _ = made
+    assert report.areas["the search's front"] > 0
+    assert "llada" in report.areas
+
+
+def test_the_page_needs_nothing_beside_it_and_holds_every_section(page: str) -> None:
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert addresses and all(address.startswith("data:image/png;base64,") for address in addresses)
+    for heading in ("On the test split", "Accuracy under parallelism", "What each part contributes",
+                    "Which choices decide", "What the search cost", "The chosen strategy", "Run record"):  # fmt: skip
+        assert f"<h2>{heading}</h2>" in page
+    assert "McNemar" in page
+
+
+def test_the_page_says_how_many_forwards_the_search_took_and_with_which_seed(
+    made: tuple[Report, optuna.Study],
+) -> None:
+    record = {"forward_passes_spent": 1234, "settings": {"seed": 7}}
+    html = written_page(replace(made[0], record=record), {})
+    for name, value in (("forward passes spent", 1234), ("seed", 7)):
+        assert f"<td>{name}</td><td>{value}</td>" in html
+
+
+class _Balanced(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_pages_tags_are_closed_and_names_are_escaped(page: str) -> None:
+    parser = _Balanced()
+    parser.feed(page)
+    assert parser.open == []
+
+
+def test_thin_evidence_is_said_in_words_at_the_top(page: str, made: tuple[Report, optuna.Study]) -> None:
+    report, _ = made
+    assert any("examples are few" in sentence for sentence in report.evidence)
+    assert page.index('class="verdict thin"') < page.index("<table>")
