@@ -5,6 +5,7 @@ Knows counts and right/wrong outcomes only. Imports no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,18 +42,18 @@ class PairedComparison:
     """Examples that only `baseline` gets right."""
     difference: float
     interval: tuple[float, float]
-    """95 % bootstrap interval of the difference (percentiles)."""
+    """95 % interval of the difference; see `paired_interval`."""
     p_value: float
     """Exact two-sided McNemar test of no difference."""
 
 
-def compare_paired(
-    baseline: Sequence[bool], other: Sequence[bool], *, resamples: int = 10_000, seed: int = 0
-) -> PairedComparison:
-    """Compare right/wrong outcomes of the same examples in the same order.
+    def interval_at(self, confidence: float) -> tuple[float, float]:
+        """Return the interval of the difference at another confidence, such as 0.99."""
+        return paired_interval(self.n, self.gained, self.lost, confidence)
 
-    Resampling n examples with replacement is drawing the numbers of gained, lost and equal examples from a
-    multinomial, which is how it is done here.
+
+def compare_paired(baseline: Sequence[bool], other: Sequence[bool]) -> PairedComparison:
+    """Compare right/wrong outcomes of the same examples in the same order.
 
     Raises:
         ValueError: The sequences are empty or differ in length.
@@ -62,11 +63,54 @@ def compare_paired(
         raise ValueError(f"outcomes must be of the same examples, got {n} and {len(other)}")
     gained = sum(new and not old for old, new in zip(baseline, other, strict=True))
     lost = sum(old and not new for old, new in zip(baseline, other, strict=True))
-    shares = [gained / n, lost / n, (n - gained - lost) / n]
-    draws = numpy.random.default_rng(seed).multinomial(n, shares, size=resamples)  # (resamples, 3) int64
-    interval = percentile_interval((draws[:, 0] - draws[:, 1]) / n)
     p_value = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    return PairedComparison(n, gained, lost, (gained - lost) / n, interval, p_value)
+    return PairedComparison(n, gained, lost, (gained - lost) / n, paired_interval(n, gained, lost), p_value)
+
+
+def paired_interval(n: int, gained: int, lost: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return an interval of the difference of two accuracies measured on the same examples, in fractions of 1.
+
+    Clopper-Pearson intervals of both shares of discordant pairs, put together by variance recovery (MOVER; Zou and
+    Donner, Statistics in Medicine 2008) with the correlation that two cells of a multinomial have. Without a discordant
+    pair it is the exact bound: 31 points at 8 examples, 0.6 at 500 (one-sided, 95 %). A bootstrap has no width there.
+
+    Args:
+        n: Examples.
+        gained: Those that only the other strategy gets right.
+        lost: Those that only the baseline gets right.
+        confidence: Two-sided.
+    """
+    share_gained, share_lost = gained / n, lost / n
+    gained_low, gained_high = _exact_interval(gained, n, confidence)
+    lost_low, lost_high = _exact_interval(lost, n, confidence)
+    odds = share_gained * share_lost / max((1 - share_gained) * (1 - share_lost), 1e-300)
+    correlation = -math.sqrt(min(odds, 1.0))
+
+    def spread(up: float, down: float) -> float:
+        return math.sqrt(max(up * up + down * down - 2 * correlation * up * down, 0.0))
+
+    difference = share_gained - share_lost
+    low = difference - spread(share_gained - gained_low, lost_high - share_lost)
+    high = difference + spread(gained_high - share_gained, share_lost - lost_low)
+    return max(low, -1.0), min(high, 1.0)
+
+
+def fewest_examples(loss: float, confidence: float = 0.95) -> int:
+    """Return how many examples can exclude a loss at all: so many that all agree, in a two-sided interval.
+
+    Args:
+        loss: In fractions of 1, above 0.
+        confidence: Two-sided.
+    """
+    return math.ceil(math.log((1 - confidence) / 2) / math.log1p(-min(loss, 1 - 1e-12)))
+
+
+def _exact_interval(count: int, n: int, confidence: float) -> tuple[float, float]:
+    """Return the Clopper-Pearson interval of a share."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else float(stats.beta.ppf(tail, count, n - count + 1))
+    high = 1.0 if count == n else float(stats.beta.ppf(1 - tail, count + 1, n - count))
+    return low, high
 
 
 def aup(points: Sequence[tuple[float, float]], best: float, *, discount_first: bool = False) -> float:

@@ -4,12 +4,15 @@ import math
 
 import numpy
 import pytest
+from scipy import stats
 
 from dllm_decode.evaluate.statistics import (
     PointOutcomes,
     aup,
     aup_draws,
     compare_paired,
+    fewest_examples,
+    paired_interval,
     percentile_interval,
     wilson_interval,
 )
@@ -36,13 +39,64 @@ def test_a_comparison_counts_what_was_gained_and_lost():
     assert result.p_value == pytest.approx(1.0)
 
 
-def test_the_bootstrap_interval_agrees_with_resampling_the_examples():
+def test_without_a_discordant_pair_the_interval_is_the_exact_bound():
+    for n, one_sided in ((8, 0.312), (100, 0.0295), (200, 0.0149), (500, 0.00597)):
+        low, high = paired_interval(n, 0, 0, confidence=0.90)
+        assert (low, high) == pytest.approx((-one_sided, one_sided), rel=5e-3)
+
+
+def test_where_many_pairs_differ_the_interval_agrees_with_resampling_the_examples():
     rng = numpy.random.default_rng(1)
     baseline, other = rng.random(300) < 0.8, rng.random(300) < 0.7
     differences = other.astype(int) - baseline.astype(int)
     means = [differences[rng.integers(0, 300, 300)].mean() for _ in range(4000)]
     result = compare_paired(list(baseline), list(other))
-    assert result.interval == pytest.approx(tuple(numpy.percentile(means, [2.5, 97.5])), abs=0.01)
+    assert result.interval == pytest.approx(tuple(numpy.percentile(means, [2.5, 97.5])), abs=0.015)
+
+
+def coverage(n: int, gained: float, lost: float) -> float:
+    """Return how often the interval holds the truth: the sum over all counts, the very unlikely ones left out."""
+    counts = numpy.arange(n + 1)
+    likely = [[k for k in counts if stats.binom.pmf(k, n, share) > 1e-7] for share in (gained, lost)]
+    total = 0.0
+    for up in likely[0]:
+        for down in likely[1]:
+            chance = stats.multinomial.pmf([up, down, n - up - down], n, [gained, lost, 1 - gained - lost])
+            low, high = paired_interval(n, int(up), int(down))
+            total += float(chance) * (low - 1e-12 <= gained - lost <= high + 1e-12)
+    return total
+
+
+@pytest.mark.parametrize("n", [8, 30, 100, 300])
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (0.01, 0.01), (0, 0.02), (0.05, 0.05), (0, 0.1), (0.03, 0.12)])
+def test_the_paired_interval_holds_the_truth_at_least_94_times_in_100(n: int, gained: float, lost: float):
+    assert coverage(n, gained, lost) >= 0.94
+
+
+@pytest.mark.parametrize("n", [8, 100, 1000])
+@pytest.mark.parametrize("discordant", [0.0, 0.005, 0.02, 0.1, 0.3])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_by_simulation_the_paired_interval_holds_the_truth(n: int, discordant: float, share: float):
+    gained, lost = discordant * share, discordant * (1 - share)
+    rng = numpy.random.default_rng(7)
+    drawn, times = numpy.unique(rng.multinomial(n, [gained, lost, 1 - discordant], 4000), axis=0, return_counts=True)
+    held = 0
+    for (up, down, _), count in zip(drawn.tolist(), times.tolist(), strict=True):
+        low, high = paired_interval(n, up, down)
+        held += count * (low - 1e-12 <= gained - lost <= high + 1e-12)
+    assert held / 4000 >= 0.94
+
+
+def test_a_promise_of_one_point_needs_hundreds_of_examples():
+    assert fewest_examples(0.01) == 368
+    low, _ = paired_interval(368, 0, 0)
+    assert low >= -0.01 > paired_interval(367, 0, 0)[0]
+
+
+def test_a_wider_confidence_is_a_wider_interval():
+    result = compare_paired([True] * 50 + [False] * 50, [True] * 48 + [False] * 52)
+    low, high = result.interval_at(0.99)
+    assert low < result.interval[0] and high > result.interval[1]
 
 
 def test_mcnemar_is_the_exact_binomial_test_of_the_pairs_that_differ():
@@ -50,9 +104,10 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_pairs_that_differ():
     assert result.p_value == pytest.approx(2 * (1 + 7) / 2**7)
 
 
-def test_a_strategy_compared_with_itself_differs_by_nothing():
+def test_a_strategy_compared_with_itself_differs_by_nothing_and_proves_little():
     result = compare_paired([True, False, True], [True, False, True])
-    assert (result.difference, result.interval, result.p_value) == (0, (0, 0), 1)
+    assert (result.difference, result.p_value) == (0, 1)
+    assert result.interval == pytest.approx((-0.708, 0.708), abs=1e-3)
 
 
 def test_comparisons_are_the_same_every_time():
