@@ -231,8 +231,8 @@ def chosen_of(outcomes: dict[str, tuple[tuple[bool, ...], int]], few: int) -> Ch
 
 
 def test_a_lucky_strategy_is_dropped_when_more_examples_are_looked_at() -> None:
-    right = tuple(i % 10 != 0 for i in range(400))
-    lucky = tuple(i < 20 or i % 2 == 0 for i in range(400))
+    right = tuple(i % 10 != 0 for i in range(600))
+    lucky = tuple(i < 20 or i % 2 == 0 for i in range(600))
     choice = chosen_of({"llada": (right, 32), "said": (lucky, 4), "fast-dllm": (right, 8)}, few=20)
     assert [(v.candidate.label, v.verdict) for v in choice.verified] == [
         ("said", "does not hold"),

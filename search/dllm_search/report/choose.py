@@ -19,8 +19,8 @@ from dllm_search.judge.score import Score
 MARGIN = 0.01
 """The loss of accuracy, as a fraction of 1, that counts as none."""
 
-CAUTION = 2.576 / 1.96
-"""Stretches the 95 % bootstrap interval to one of 99 %, because the best of several was looked for."""
+CAUTION = 0.99
+"""Confidence of the interval that is the proof, because the best of several was looked for."""
 AREA_CANDIDATES = 5
 """How many strategies with the largest areas are measured on more examples."""
 
@@ -60,14 +60,13 @@ class Verified:
     against: PairedComparison
     margin: float = MARGIN
     """The loss that counts as none, as a fraction of 1."""
-    stretch: float = CAUTION
-    """What the lower half of the 95 % interval is multiplied with."""
+    confidence: float = CAUTION
+    """Of the interval that is the proof."""
 
     @property
     def proven(self) -> bool:
         """Whether a loss above the margin is excluded, with room for the best of several having been looked for."""
-        change = self.against
-        return change.difference - (change.difference - change.interval[0]) * self.stretch > -self.margin
+        return self.against.interval_at(self.confidence)[0] > -self.margin
 
     @property
     def equal(self) -> bool:
@@ -199,12 +198,12 @@ def choose(
     """
     reference = score(baseline.strategy)
     verified: list[Verified] = []
-    caution = 1.0 if strict else CAUTION
+    confidence = 0.95 if strict else CAUTION
     proven = None
     # Where only proof counts, giving up on the fronts would leave the baseline though something cheaper holds.
     for candidate in chain(shortlist(candidates, baseline, margin, whole=strict), reserve):
         found = score(candidate.strategy)
-        judged = Verified(candidate, found, compare_paired(reference.correct, found.correct), margin, caution)
+        judged = Verified(candidate, found, compare_paired(reference.correct, found.correct), margin, confidence)
         verified.append(judged)
         if on_verified is not None:
             on_verified(judged)

@@ -43,7 +43,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
         f'<div class="verdict{" thin" if thin else ""}">{verdict}</div>',
         "<h2>On the test split</h2>",
         f"<p>{rows[0].score.n} examples that the search never saw. Differences are in points against the first row, on "
-        "the same examples, with 95 % bootstrap intervals; p is McNemar's exact test.</p>",
+        "the same examples, with 95 % intervals; p is McNemar's exact test.</p>",
         _results(rows),
         *(_figure(caption, data) for caption, data in pictures.items()),
     ]

@@ -126,7 +126,7 @@ class Report:
             f"# Search on {self.task}",
             "",
             f"{self.rows[0].score.n} examples of the test split; differences in points against the first row, "
-            "95 % paired bootstrap intervals. Names are recipe, answer length/steps, and what differs from the recipe.",
+            "95 % intervals of paired differences. Names are recipe, answer length/steps, and what differs from the recipe.",
             "",
             "| " + " | ".join(COLUMNS) + " |",
             "|---|" + "---:|" * (len(COLUMNS) - 1),
