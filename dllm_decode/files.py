@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all. Knows nothing of what they hold; imports no torch."""
+"""Files that are written whole or not at all, and devices and pipes that are written to and never replaced.
+
+Knows nothing of what files hold; imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,20 @@ from dllm_decode.errors import DataError
 def write_atomically(path: str | Path, text: str) -> None:
     """Write UTF-8 text to a temporary file beside `path`, then rename it over `path`.
 
+    A link is followed. What is no regular file (a device, a pipe, `/dev/stdout`) is written to as it is.
+
     Raises:
         DataError: The folder does not exist or cannot be written.
     """
     target = Path(path)
+    if _is_stream(target):
+        try:
+            with open(target, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            raise DataError(f"{target} cannot be written: {error.strerror}") from None
+        return
+    target = Path(os.path.realpath(target))
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "it is a folder")
@@ -43,9 +56,22 @@ def check_writable(path: str | Path) -> None:
         DataError: The folder is missing or closed to the user, or `path` is a folder.
     """
     target = Path(path)
+    if _is_stream(target):
+        if not os.access(target, os.W_OK):
+            raise DataError(f"{target} cannot be written: it is closed to you")
+        return
+    target = Path(os.path.realpath(target))
     if target.is_dir():
         raise DataError(f"{target} cannot be written: it is a folder")
     if not target.parent.is_dir():
         raise DataError(f"{target} cannot be written: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise DataError(f"{target} cannot be written: the folder {target.parent} is closed to you")
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether a path names something that a renamed file must not take the place of."""
+    if not path.exists() or path.is_dir():
+        return False
+    # `/dev/stdout` may lead to a regular file that somebody else has open.
+    return not path.is_file() or str(path.absolute()).startswith(("/dev/", "/proc/"))
