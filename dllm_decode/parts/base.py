@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from dllm_decode.errors import DecodeError, unknown_name
 
@@ -37,6 +38,28 @@ class Frozen(BaseModel):
     """Data that is checked when it is made and never changed: no unknown fields, no infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, data: Any) -> Any:
+        """`true` would count as 1."""
+        wrong: list[InitErrorDetails] = []
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and not _takes_bool(field.annotation):
+                said = f"should not be true or false, got {str(value).lower()}"
+                wrong.append({"type": PydanticCustomError("truth", said), "loc": (name,), "input": value})
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return data
+
+
+def _takes_bool(annotation: Any) -> bool:
+    """Return whether a field's type names bool, or is open to anything."""
+    return annotation in (bool, Any) or any(
+        argument in (True, False) if isinstance(argument, bool) else _takes_bool(argument)
+        for argument in get_args(annotation)
+    )
 
 
 class PartConfig(Frozen):

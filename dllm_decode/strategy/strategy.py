@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 
-from dllm_decode.errors import ConfigError, readable, yaml_problem
+from dllm_decode.errors import ConfigError, readable
 from dllm_decode.parts.base import Frozen, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
 from dllm_decode.parts.cache import CacheConfig
@@ -29,6 +29,7 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
+from dllm_decode.strategy.read_yaml import read_yaml
 
 
 class Strategy(Frozen):
@@ -95,10 +96,7 @@ class Strategy(Frozen):
     @classmethod
     def from_yaml(cls, text: str, origin: str = "YAML") -> Self:
         """Read what `to_yaml` wrote, or JSON."""
-        try:
-            data = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
+        data = read_yaml(text, origin)
         if not isinstance(data, dict):
             raise ConfigError(
                 f"{origin} should hold a mapping with block, layering, scheduler and confidence."
@@ -196,7 +194,4 @@ def parse_override(text: str) -> tuple[str, Any]:
     path, separator, value = text.partition("=")
     if not separator or not path.strip():
         raise ConfigError(f"override {text!r} should look like path=value, e.g. scheduler.threshold=0.8")
-    try:
-        return path.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"override {text!r}: the value is not YAML: {yaml_problem(error)}") from None
+    return path.strip(), read_yaml(value, f"override {text[:80]!r}: the value")

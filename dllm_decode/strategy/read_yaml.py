@@ -1,0 +1,94 @@
+"""Reads YAML that a stranger wrote: no key twice, no nesting without end, no aliases that unfold without end.
+
+Knows YAML; leaves what a document must hold to whoever asked for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from dllm_decode.errors import ConfigError, yaml_problem
+
+DEPTH = 40
+"""Levels of nesting, at most; a strategy needs fewer than ten."""
+NODES = 100_000
+"""Values of a document with its aliases written out, at most."""
+
+
+def read_yaml(text: str, origin: str) -> Any:
+    """Return what a YAML or JSON document holds.
+
+    Args:
+        text: The document.
+        origin: What it is called in an error.
+
+    Raises:
+        ConfigError: It is no YAML, names a key twice, or is nested or repeated beyond all use.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return None
+        problem = _excess(node)
+        if problem is not None:
+            raise ConfigError(f"{origin}: {problem}")
+        _refuse_twins(node, origin, set())
+        loader = yaml.SafeLoader("")
+        return loader.construct_document(node)
+    except RecursionError:
+        raise ConfigError(f"{origin}: nested more than {DEPTH} levels deep") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
+
+
+def _excess(node: yaml.Node) -> str | None:
+    """Say what of a document is too much; None if nothing is."""
+    sizes: dict[int, int] = {}  # of a node with all aliases below it written out
+    open_: set[int] = set()
+
+    def size(one: yaml.Node, depth: int) -> int:
+        if depth > DEPTH:
+            raise RecursionError
+        if id(one) in open_:
+            raise ConfigError("an alias that contains itself")
+        if id(one) not in sizes:
+            open_.add(id(one))
+            sizes[id(one)] = 1 + sum(size(inner, depth + 1) for inner in _inside(one))
+            open_.discard(id(one))
+        return sizes[id(one)]
+
+    try:
+        whole = size(node, 0)
+    except ConfigError as error:
+        return str(error)
+    if whole > NODES:
+        return f"its aliases unfold to more than {NODES:,} values"
+    return None
+
+
+def _inside(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _refuse_twins(node: yaml.Node, origin: str, seen: set[int]) -> None:
+    """Raise for a mapping that names a key twice."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise ConfigError(
+                    f"{origin}: key {key.value!r} stands twice, in lines {first[key.value]} and {line}; remove one"
+                )
+            first[key.value] = line
+    for inner in _inside(node):
+        _refuse_twins(inner, origin, seen)
