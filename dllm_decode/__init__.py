@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dllm_decode.generate.answers import Generation
+    from dllm_decode.generation.answers import Generation
     from dllm_decode.model import DiffusionLM, generate
     from dllm_decode.plugins.hookspecs import hookimpl
     from dllm_decode.plugins.registry import load_registry
@@ -19,7 +19,7 @@ __all__ = ["DiffusionLM", "Generation", "Strategy", "__version__", "generate", "
 
 _HOMES = {
     "DiffusionLM": "model",
-    "Generation": "generate.answers",
+    "Generation": "generation.answers",
     "Strategy": "strategy.strategy",
     "generate": "model",
     "hookimpl": "plugins.hookspecs",

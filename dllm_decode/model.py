@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.errors import ConfigError, ModelError
 from dllm_decode.forward.denoiser import Denoiser
-from dllm_decode.generate.answers import Generation, answer_texts, infilled_texts
-from dllm_decode.generate.batches import (
+from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
+from dllm_decode.generation.batches import (
     Cost,
     OnStep,
     Options,
@@ -28,7 +28,7 @@ from dllm_decode.generate.batches import (
     decode_table,
     region_starts,
 )
-from dllm_decode.generate.prompts import Rows, read_prompts
+from dllm_decode.generation.prompts import Rows, read_prompts
 from dllm_decode.models.load import load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
 from dllm_decode.models.placement import Placement

@@ -64,7 +64,7 @@ def hooks_page() -> str:
             f"Hooks:\n\n{contents}\n\n[What parts are given](#what-parts-are-given) · [Helpers](#helpers)",
             *sections,
             "## What parts are given",
-            "Plain data, read-only for parts, from `dllm_decode.state`, `.numerics` and `.parts`.",
+            "Plain data, read-only for parts; import them from `dllm_decode.plugin`.",
             *(f"### {cls.__name__}\n\n{_class(cls)}" for cls in GIVEN),
             "## Helpers",
             "From `dllm_decode.data.noise`; none of them waits for the device, and ties go to the smallest column.",

@@ -19,7 +19,7 @@ from benchmarks.lib.clock import Budget, Samples, repeated, rounded, seconds
 from benchmarks.lib.roofline import Rates, Work, step_bytes, step_floor, step_flops
 from benchmarks.lib.shape_model import Subject
 from benchmarks.lib.shape_record import Record
-from dllm_decode.generate.answers import Generation
+from dllm_decode.generation.answers import Generation
 
 RATIO, OUTSIDE = 1.5, 0.03
 REPEATS, PRODUCTS = 3, 10

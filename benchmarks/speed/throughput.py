@@ -23,7 +23,7 @@ from dllm_decode import DiffusionLM, Strategy
 from dllm_decode.data.canvas import Canvas
 from dllm_decode.decoding.loop import Run, finish
 from dllm_decode.evaluate.evaluate import evaluate
-from dllm_decode.generate.answers import answer_texts
+from dllm_decode.generation.answers import answer_texts
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.tasks.base import Example, Task
 

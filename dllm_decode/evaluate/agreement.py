@@ -15,7 +15,7 @@ from torch import Tensor
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import CachingDenoiser, HeadedDenoiser
-from dllm_decode.generate.answers import Generation, ended
+from dllm_decode.generation.answers import Generation, ended
 from dllm_decode.model import DiffusionLM
 from dllm_decode.parts.cache import CacheConfig
 from dllm_decode.strategy.strategy import Strategy

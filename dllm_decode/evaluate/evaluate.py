@@ -20,7 +20,7 @@ from dllm_decode.strategy.presets import TUNED, tuned_preset
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
-    from dllm_decode.generate.answers import Generation
+    from dllm_decode.generation.answers import Generation
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Example, Task
 
@@ -244,7 +244,7 @@ def _store(
 def _outcomes(lm: DiffusionLM, task: Task, batch: Sequence[Example], out: Generation) -> list[Outcome]:
     import torch
 
-    from dllm_decode.generate.answers import ended
+    from dllm_decode.generation.answers import ended
 
     tokens = out.tokens.cpu()  # (B, gen_length) int64
     answer = ~ended(tokens, lm.special)  # (B, gen_length) bool

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from dllm_decode.generate.answers import Generation
+    from dllm_decode.generation.answers import Generation
     from dllm_decode.model import DiffusionLM
 
 SECONDS_A_FORWARD = 0.08

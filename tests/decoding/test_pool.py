@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from dllm_decode.generate import batches as batching
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +14,8 @@ from dllm_decode.data.views import Proposal, StepView
 from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.forward import read as reader
 from dllm_decode.forward.denoiser import Denoiser
-from dllm_decode.generate import batches as batching
-from dllm_decode.generate.answers import Generation
-from dllm_decode.generate.pool import can_share_forwards
+from dllm_decode.generation.answers import Generation
+from dllm_decode.generation.pool import can_share_forwards
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.parts.confidence import ConfidenceConfig
 from dllm_decode.strategy.strategy import Strategy

@@ -20,8 +20,8 @@ from dllm_decode.strategy.strategy import Strategy
 
 SCHEDULER = """
     from typing import Literal
-    from dllm_decode.config import SchedulerConfig
-    from dllm_decode.hookspecs import hookimpl
+    from dllm_decode.plugin import SchedulerConfig
+    from dllm_decode.plugin import hookimpl
 
     class Mine(SchedulerConfig):
         name: Literal["{name}"] = "{name}"

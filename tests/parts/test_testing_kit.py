@@ -420,7 +420,7 @@ def test_a_suite_without_parts_or_with_strange_ones_is_a_usage_error(tmp_path: P
     (tmp_path / "test_mine.py").write_text(
         textwrap.dedent(
             """
-            from dllm_decode.registry import load_registry
+            from dllm_decode.plugins.registry import load_registry
             from dllm_decode.testing import SchedulerSuite, ConfidenceSuite, TaskSuite
 
             class TestNothing(SchedulerSuite):

@@ -43,7 +43,7 @@ answers = {
     "eval": command("eval", "--task", "line", *use, "--set", "scheduler.power=2", "--limit", "4"),
     "search": command("search", "run", *line, *few, "--fix", f"scheduler={name}", "--out", f"{work}/search"),
 }
-from dllm_search.space import Space
+from dllm_search.space.space import Space
 answers["space"] = [choice.name for choice in Space.everything(32).slots["scheduler"].ranges()]
 with contextlib.redirect_stdout(sys.stderr):
     flags = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", work]

@@ -17,7 +17,7 @@ from dllm_decode.decoding.loop import Run, finish
 from dllm_decode.decoding.trace import StepEvent, Trace
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
-from dllm_decode.generate.pool import GROUPS, Finished, Pool, can_share_forwards
+from dllm_decode.generation.pool import GROUPS, Finished, Pool, can_share_forwards
 from dllm_decode.strategy.strategy import Strategy
 
 DEFAULT_BATCH_SIZE = 16

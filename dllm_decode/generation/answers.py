@@ -10,7 +10,7 @@ from torch import Tensor
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import ModelError
-from dllm_decode.generate.batches import Cost, Table
+from dllm_decode.generation.batches import Cost, Table
 from dllm_decode.models.tokenizer import Tokenizer
 from dllm_decode.strategy.strategy import Strategy
 
