@@ -35,9 +35,10 @@ test: $(READY)  ## Run the test suite
 test-slow: $(READY)  ## Run the tests that take long
 	$(BIN)/python -m pytest -q -m slow
 
-lint: $(READY)  ## Check style and types
+lint: $(READY)  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(READY)  ## Measure what the engine costs beyond the model
 	$(BIN)/dllm-decode bench

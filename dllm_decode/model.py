@@ -29,6 +29,7 @@ from dllm_decode.generation.batches import (
     region_starts,
 )
 from dllm_decode.generation.prompts import Rows, read_prompts
+from dllm_decode.models.fingerprint import folder_fingerprint
 from dllm_decode.models.load import load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
 from dllm_decode.models.placement import Placement
@@ -177,8 +178,6 @@ class DiffusionLM:
     @cached_property
     def fingerprint(self) -> str:
         """A name for exactly this model, for records: of the checkpoint's files, or of the object without any."""
-        from dllm_decode.evaluate.outcomes import folder_fingerprint
-
         return f"object-{id(self.denoiser):x}" if self.folder is None else folder_fingerprint(self.folder)
 
     def generate(

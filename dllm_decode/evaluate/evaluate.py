@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dllm_decode.errors import DataError
-from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore, cache_folder, example_key, file_fingerprint
+from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore, cache_folder, example_key
 from dllm_decode.evaluate.record import RunRecord, TokenCounts, device_name, installed_version
 from dllm_decode.evaluate.statistics import wilson_interval
+from dllm_decode.models.fingerprint import file_fingerprint
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.presets import TUNED, tuned_preset
 from dllm_decode.strategy.strategy import Strategy

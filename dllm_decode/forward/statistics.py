@@ -14,7 +14,7 @@ from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.data.noise import gumbel
 from dllm_decode.data.selection import SMALLEST
 from dllm_decode.data.stats import VocabStats
-from dllm_decode.forward import statistics_kernel as vocabulary_kernel
+from dllm_decode.forward import statistics_kernel
 
 STATISTICS = frozenset({"content", "second", "entropy", "distribution", "undecided", "decided"})
 """What a part may name in `needs`. The first four name fields of `VocabStats`; the others ask for the statistics of
@@ -97,8 +97,8 @@ def vocabulary_statistics(
         temperature: Gumbel temperature.
         keys: (...) int64, what the noise of each position grows from; needed where temperature > 0.
     """
-    if vocabulary_kernel.serves(logits, needs, temperature):
-        return vocabulary_kernel.fused_statistics(logits, special, needs)
+    if statistics_kernel.serves(logits, needs, temperature):
+        return statistics_kernel.fused_statistics(logits, special, needs)
     logits = logits.float()  # (..., V) float32
     mask_logit = logits[..., special.mask].clone()
     logits[..., special.mask].fill_(-torch.inf)

@@ -17,7 +17,7 @@ import torch
 from dllm_decode.data.canvas import Canvas
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.errors import ConfigError, DecodeError
-from dllm_decode.forward import read as reader
+from dllm_decode.forward import read
 from dllm_decode.forward.statistics import STATISTICS
 from dllm_decode.parts.base import PartConfig
 from dllm_decode.plugins.registry import load_registry
@@ -229,7 +229,7 @@ class DecodeSuite(PartSuite):
             for threshold in (0, sys.maxsize):  # leave out what may be left out, and nothing
                 model = HeadedScriptedDenoiser(wander=setting.wander)
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setitem(reader.WORTH_PICKING, "cpu", threshold)
+                    patch.setitem(read.WORTH_PICKING, "cpu", threshold)
                     outcomes.append(self.decoded(part, setting.name, strategy, PROMPTS, denoiser=model))
             if not torch.equal(outcomes[0].tokens, outcomes[1].tokens):
                 fail(

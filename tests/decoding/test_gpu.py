@@ -14,7 +14,7 @@ import torch
 
 from dllm_decode import DiffusionLM
 from dllm_decode.decoding.loop import Run
-from dllm_decode.forward import statistics_kernel as vocabulary_kernel
+from dllm_decode.forward import statistics_kernel
 from dllm_decode.strategy.strategy import Strategy
 from tests.support.checkpoints import write_small_model
 
@@ -97,4 +97,4 @@ def test_the_gpu_decodes_what_the_cpu_decodes(
 def test_the_kernel_serves_this_gpu(dtype: torch.dtype) -> None:
     pytest.importorskip("triton")
     logits = torch.zeros(2, 3, 40, dtype=dtype, device="cuda")
-    assert vocabulary_kernel.serves(logits, {"entropy", "second"}, 0.0)
+    assert statistics_kernel.serves(logits, {"entropy", "second"}, 0.0)

@@ -16,7 +16,7 @@ from dllm_decode.data.canvas import Canvas
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.decoding.loop import Run
-from dllm_decode.forward import statistics_kernel as vocabulary_kernel
+from dllm_decode.forward import statistics_kernel
 from dllm_decode.forward.read import Load, Question, Reader
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.strategy.strategy import Strategy
@@ -98,8 +98,8 @@ def test_a_forward_of_64_rows_of_1024_columns_holds_less_than_a_gib(
     def attention(query: Tensor, *args: Any, **named: Any) -> Tensor:
         return torch.empty_like(query)  # as fused attention does: no matrix of scores
 
-    monkeypatch.setattr(vocabulary_kernel, "serves", lambda *given: True)
-    monkeypatch.setattr(vocabulary_kernel, "fused_statistics", fused)
+    monkeypatch.setattr(statistics_kernel, "serves", lambda *given: True)
+    monkeypatch.setattr(statistics_kernel, "fused_statistics", fused)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
     strategy = Strategy.load(recipe).override({"gen_length": COLUMNS - PROMPT, **changes})
     tokens = torch.zeros(ROWS, COLUMNS, dtype=torch.int64, device=META)

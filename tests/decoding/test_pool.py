@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from dllm_decode.generate import batches as batching
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -12,8 +11,9 @@ from dllm_decode import DiffusionLM
 from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.data.views import Proposal, StepView
 from dllm_decode.errors import ConfigError, ContractError
-from dllm_decode.forward import read as reader
+from dllm_decode.forward import read
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.generation import batches
 from dllm_decode.generation.answers import Generation
 from dllm_decode.generation.pool import can_share_forwards
 from dllm_decode.models.llama.llama import BidirectionalLlama
@@ -71,9 +71,9 @@ def test_a_model_that_reads_columns_of_each_rows_own_decodes_the_same(
     name: str, picking: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strategy = strategy_of(name)
-    monkeypatch.setitem(reader.WORTH_PICKING, "cpu", 10**9)
+    monkeypatch.setitem(read.WORTH_PICKING, "cpu", 10**9)
     alone = generated(headed(), strategy, 1)
-    monkeypatch.setitem(reader.WORTH_PICKING, "cpu", picking)
+    monkeypatch.setitem(read.WORTH_PICKING, "cpu", picking)
     for batch_size in (1, 5, len(PROMPTS)):
         assert_same(generated(headed(), strategy, batch_size), alone)
 
@@ -106,7 +106,7 @@ def test_what_is_undecided_beyond_the_stage_is_read_for_parts_that_ask(
     strategy = strategy.model_copy(update={"confidence": Beside()})
     decoded = []
     for picking in (0, 10**9):
-        monkeypatch.setitem(reader.WORTH_PICKING, "cpu", picking)
+        monkeypatch.setitem(read.WORTH_PICKING, "cpu", picking)
         decoded.append(generated(headed(), strategy, len(PROMPTS)))
     assert_same(*decoded)
 
@@ -119,7 +119,7 @@ def test_any_composition_decodes_in_a_full_batch_as_alone(
     strategy = composed(data)
     lm = DiffusionLM(headed() if headed_model else RandomModel())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(reader.WORTH_PICKING, "cpu", 0)
+        patch.setitem(read.WORTH_PICKING, "cpu", 0)
         together = lm.generate(PROMPTS[:6], strategy, seed=seed, batch_size=4)
         assert_same(together, lm.generate(PROMPTS[:6], strategy, seed=seed, batch_size=1))
 
@@ -207,4 +207,4 @@ def test_watched_rows_are_decoded_in_the_order_they_are_given_in() -> None:
     out = lm.generate(PROMPTS, strategy, seed=5, batch_size=4, trace=True, on_step=events.append)
     assert out.trace is not None
     assert [batch.row_ids for batch in out.trace.batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
-    assert batching.DEFAULT_BATCH_SIZE == 16 and events
+    assert batches.DEFAULT_BATCH_SIZE == 16 and events

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dllm_decode.data.inputs import SpecialTokens
-from dllm_decode.forward import statistics as vocabulary
+from dllm_decode.forward import statistics
 from dllm_decode.forward.statistics import read_in_pieces, vocabulary_statistics
 from tests.support.views import noise_of
 
@@ -109,7 +109,7 @@ def test_equal_logits_propose_the_smallest_token() -> None:
 def test_pieces_give_what_the_whole_gives_and_are_never_larger_than_the_bound(
     temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(vocabulary._ENTRIES, "cpu", 5 * 12 + 3)
+    monkeypatch.setitem(statistics._ENTRIES, "cpu", 5 * 12 + 3)
     logits = torch.randn(1, 17, 12, generator=torch.Generator().manual_seed(4))
     keys = noise_of(1, 17).keys()
     needs = {"content", "second", "entropy", "distribution"}

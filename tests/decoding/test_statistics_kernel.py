@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.data.stats import VocabStats
-from dllm_decode.forward import statistics_kernel as vocabulary_kernel
+from dllm_decode.forward import statistics_kernel
 from dllm_decode.forward.statistics import vocabulary_statistics
 
 Fused = Callable[..., VocabStats]
@@ -39,7 +39,7 @@ FIELDS = {
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TWO_BLOCKS = 5000  # more than one block of the kernel, and not a multiple of it
 
-needs_triton = pytest.mark.skipif(vocabulary_kernel.triton is None, reason="Triton is not installed")
+needs_triton = pytest.mark.skipif(statistics_kernel.triton is None, reason="Triton is not installed")
 not_interpreted = pytest.mark.skipif(
     "TRITON_INTERPRET" in os.environ, reason="TRITON_INTERPRET is set for this process"
 )
@@ -48,7 +48,7 @@ not_interpreted = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[Executor]:
     """A process in which Triton interprets its kernels."""
-    if vocabulary_kernel.triton is None:
+    if statistics_kernel.triton is None:
         pytest.skip("Triton is not installed: pip install triton")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         with pytest.MonkeyPatch.context() as patch:
@@ -69,12 +69,12 @@ def fused(request: pytest.FixtureRequest) -> Fused:
     if request.param == "cuda":
 
         def on_this_machine(logits: Tensor, special: SpecialTokens, needs: Collection[str]) -> VocabStats:
-            found = vocabulary_kernel.fused_statistics(on_gpu(logits), special, needs)
+            found = statistics_kernel.fused_statistics(on_gpu(logits), special, needs)
             return found.map(lambda value: value.cpu())
 
         return on_this_machine
     process = request.getfixturevalue("interpreter")
-    return lambda *given: process.submit(vocabulary_kernel.fused_statistics, *given).result()
+    return lambda *given: process.submit(statistics_kernel.fused_statistics, *given).result()
 
 
 def in_float64(logits: Tensor, special: SpecialTokens = SPECIAL) -> dict[str, Tensor]:
@@ -158,7 +158,7 @@ def test_the_statistics_are_those_of_the_operations_of_pytorch(
     logits[0, 0, EOT] = 30
     logits[1, 1, 100:] = -math.inf
     found = fused(logits, SPECIAL, NEEDS)
-    monkeypatch.setattr(vocabulary_kernel, "serves", lambda *given: False)
+    monkeypatch.setattr(statistics_kernel, "serves", lambda *given: False)
     expected = vocabulary_statistics(logits.clone(), SPECIAL, NEEDS)
     assert torch.equal(found.token, expected.token)
     for name in ("probability", *itertools.chain(*FIELDS.values())):
@@ -319,19 +319,19 @@ def test_only_what_is_needed_is_there_whatever_is_asked_together(fused: Fused, n
 def test_what_is_served_depends_on_dtype_needs_temperature_and_shape(
     interpreter: Executor, logits: Tensor, needs: Collection[str], temperature: float, served: bool
 ) -> None:
-    assert interpreter.submit(vocabulary_kernel.serves, logits, needs, temperature).result() is served
+    assert interpreter.submit(statistics_kernel.serves, logits, needs, temperature).result() is served
 
 
 @not_interpreted
 def test_nothing_is_served_on_a_cpu_without_the_interpreter() -> None:
-    assert not vocabulary_kernel.serves(torch.zeros(2, 24), (), 0.0)
+    assert not statistics_kernel.serves(torch.zeros(2, 24), (), 0.0)
 
 
 @needs_triton
 @not_interpreted
 def test_where_the_kernel_cannot_run_a_warning_says_why_and_nothing_is_served() -> None:
     with pytest.warns(RuntimeWarning, match=r"Triton fails for torch\.float32 on cpu.*results are the same"):
-        assert not vocabulary_kernel._works.__wrapped__(torch.device("cpu"), torch.float32)
+        assert not statistics_kernel._works.__wrapped__(torch.device("cpu"), torch.float32)
 
 
 def test_without_triton_the_module_imports_and_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,8 +342,8 @@ def test_without_triton_the_module_imports_and_serves_nothing(monkeypatch: pytes
 
 def imported_anew() -> ModuleType:
     """Run the kernel's module a second time, under a name of its own."""
-    assert vocabulary_kernel.__file__ is not None
-    spec = importlib.util.spec_from_file_location("kernel_without_triton", vocabulary_kernel.__file__)
+    assert statistics_kernel.__file__ is not None
+    spec = importlib.util.spec_from_file_location("kernel_without_triton", statistics_kernel.__file__)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
