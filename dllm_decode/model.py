@@ -6,7 +6,7 @@ Knows the way from prompts to canvases and back to texts; the decoding itself is
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -35,10 +35,8 @@ from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
 from dllm_decode.models.tokenizer import Tokenizer, line_breaks
-from dllm_decode.strategy.presets import TUNED, tuned_preset
+from dllm_decode.strategy.resolve import StrategySource, resolve
 from dllm_decode.strategy.strategy import Strategy
-
-StrategySource = str | Path | Mapping[str, Any] | Strategy
 
 
 class DiffusionLM:
@@ -270,10 +268,8 @@ class DiffusionLM:
         self, prompts: Any, strategy: StrategySource, attention_mask: Tensor | None, changes: dict[str, Any]
     ) -> tuple[Strategy, Table]:
         """Return the strategy with its changes, and every prompt with its generation region behind it."""
-        if isinstance(strategy, str) and strategy == TUNED:
-            gen_length = changes.get("gen_length")
-            strategy = tuned_preset(self, gen_length=gen_length, prompts=prompts)[0].strategy
-        resolved = Strategy.load(strategy, **changes).check()
+        resolved, _ = resolve(strategy, self, changes, gen_length=changes.get("gen_length"), prompts=prompts)
+        resolved.check()
         rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False)
         self._check_context(rows, resolved.gen_length)
         count, width = rows.tokens.shape
@@ -323,8 +319,9 @@ class DiffusionLM:
         undecided = (tokens == self.special.mask) & rows.valid
         changes = _given(steps=steps, temperature=temperature) | overrides
         regions = (tokens.shape[1] - region_starts(undecided)).tolist()
+        given, _ = resolve(strategy, self, changes, gen_length=max(regions), prompts=texts)
         for region in sorted(set(regions)):
-            resolved = Strategy.load(strategy, **(changes | {"gen_length": region})).check()
+            resolved = given.override({"gen_length": region}).check()
         table = Table(tokens, rows.valid, undecided, prompt_length=None)
         options = Options(seed, batch_size, row_ids, on_step, trace)
         cost = decode_table(self.denoiser, self.device, table, resolved, options)

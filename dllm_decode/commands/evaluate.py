@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dllm_decode.commands import options
 from dllm_decode.commands.output import messages, note, print_json, quiet_stdout, results
-from dllm_decode.strategy.presets import TUNED
+from dllm_decode.strategy.strategy import TUNED
 
 if TYPE_CHECKING:
     from dllm_decode.evaluate.evaluate import Progress as Report
@@ -52,7 +52,8 @@ def evaluate(
 
     chosen = load_registry().task(task)
     changed = options.changes(overrides, steps, gen_length, temperature)
-    resolved = None if strategy == TUNED else options.resolve_strategy(strategy, changed)
+    if strategy != TUNED:  # a mistake is told before the model is loaded
+        options.resolve_strategy(strategy, changed)
     options.writable(out)
     with quiet_stdout(as_json):
         from dllm_decode.evaluate import evaluate as evaluation
@@ -61,14 +62,12 @@ def evaluate(
         if dtype is None and model == "tiny":
             dtype = evaluation.fast_dtype(device)
         lm = options.load_model(model, device, dtype, compile=compile)
-        if resolved is None:
-            length = changed.get("gen_length", chosen.gen_length)
-            resolved = options.tuned_strategy(lm, changed, task=chosen.name, gen_length=length)
-        with _progress(f"{chosen.name} · {resolved.name}", cache) as report:
+        with _progress(f"{chosen.name} · {strategy}", cache) as report:
             done = evaluation.evaluate(
                 lm,
                 chosen,
-                resolved,
+                strategy,
+                changes=changed,
                 split=split,
                 limit=limit,
                 batch_size=batch_size,

@@ -11,7 +11,7 @@ import typer
 from dllm_decode.commands import options
 from dllm_decode.commands.output import note, print_json, quiet_stdout
 from dllm_decode.errors import ConfigError
-from dllm_decode.strategy.presets import TUNED
+from dllm_decode.strategy.strategy import TUNED
 
 
 def generate(
@@ -34,17 +34,18 @@ def generate(
 ) -> None:
     """Decode prompts with a strategy and print the answers, one a line."""
     changed = options.changes(overrides, steps, gen_length, temperature)
-    resolved = None if strategy == TUNED else options.resolve_strategy(strategy, changed).check()
+    if strategy != TUNED:  # a mistake is told before the model is loaded
+        options.resolve_strategy(strategy, changed).check()
     options.writable(trace)
     texts = _read_prompts(prompts)
     with quiet_stdout(as_json):
         from dllm_decode.evaluate.record import versions
+        from dllm_decode.strategy.resolve import resolve
 
         lm = options.load_model(model, device, dtype, compile=compile)
-        if resolved is None:
-            resolved = options.tuned_strategy(
-                lm, changed, gen_length=changed.get("gen_length"), prompts=texts
-            )
+        resolved, said = resolve(strategy, lm, changed, gen_length=changed.get("gen_length"), prompts=texts)
+        if said:
+            note(said)
         out = lm.generate(texts, strategy=resolved, seed=seed, batch_size=batch_size, trace=trace is not None)
         options.tell_warm_up(lm)
         if trace is not None and out.trace is not None:

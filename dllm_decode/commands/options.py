@@ -50,23 +50,6 @@ def resolve_strategy(source: str, changed: dict[str, Any]) -> Strategy:
     return Strategy.load(source, **changed)
 
 
-def tuned_strategy(
-    lm: DiffusionLM,
-    changed: dict[str, Any],
-    *,
-    task: str | None = None,
-    gen_length: int | None = None,
-    prompts: Any = (),
-) -> Strategy:
-    """Return the preset's strategy that fits model and task, with the user's changes; say which it is."""
-    from dllm_decode.commands.output import note
-    from dllm_decode.strategy.presets import tuned_preset
-
-    preset, said = tuned_preset(lm, task=task, gen_length=gen_length, prompts=prompts)
-    note(said)
-    return preset.strategy.override(changed) if changed else preset.strategy
-
-
 def load_model(name: str, device: str | None, dtype: str | None, *, compile: bool = False) -> DiffusionLM:
     """Load a model; this is where torch comes in."""
     from dllm_decode.model import DiffusionLM

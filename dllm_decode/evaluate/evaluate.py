@@ -6,7 +6,7 @@ Knows tasks, models and strategies only through their interfaces; leaves compari
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from dllm_decode.evaluate.record import RunRecord, TokenCounts, device_name, ins
 from dllm_decode.evaluate.statistics import wilson_interval
 from dllm_decode.models.fingerprint import file_fingerprint
 from dllm_decode.plugins.registry import load_registry
-from dllm_decode.strategy.presets import TUNED, tuned_preset
-from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.strategy.resolve import StrategySource, resolve
+from dllm_decode.strategy.strategy import TUNED, Strategy
 
 if TYPE_CHECKING:
     from dllm_decode.generation.answers import Generation
@@ -53,8 +53,9 @@ class Evaluation:
 def evaluate(
     lm: DiffusionLM,
     task: Task | str,
-    strategy: str | Path | Strategy | dict[str, Any] = "llada",
+    strategy: StrategySource = "llada",
     *,
+    changes: Mapping[str, Any] | None = None,
     split: str = "test",
     limit: int | None = None,
     rows: Sequence[int] | None = None,
@@ -74,6 +75,7 @@ def evaluate(
         lm: The model.
         task: A task or its name.
         strategy: A recipe name, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
+        changes: Fields of the strategy by dotted path, e.g. `{"scheduler.threshold": 0.8}`.
         split: "tune" or "test"; ignored if `data` is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.
@@ -91,14 +93,12 @@ def evaluate(
     started = time.perf_counter()
     task = load_registry().task(task) if isinstance(task, str) else task
     wanted = gen_length or task.gen_length
-    fitting: tuple[str, ...] = ()
-    if isinstance(strategy, str) and strategy == TUNED:
-        prompts = [example.prompt for example in task.examples("tune", LOOKED_AT)] if data is None else []
-        preset, said = tuned_preset(lm, task=task.name, gen_length=wanted, prompts=prompts)
-        strategy, fitting = preset.strategy, (said,)
-    given = Strategy.load(strategy)
+    prompts = (
+        [example.prompt for example in task.examples("tune", LOOKED_AT)] if strategy == TUNED and data is None else []
+    )
+    given, said = resolve(strategy, lm, changes, task=task.name, gen_length=wanted, prompts=prompts)
     resolved, notes = fit(given, wanted)
-    notes = (*fitting, *notes)
+    notes = (said, *notes) if said else notes
     if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, task.gen_length):
         instead = f"gen_length: {task.gen_length}, the task's, instead of the strategy's {given.gen_length}"
         notes = (f"{instead} (--gen-length {given.gen_length} keeps it)", *notes)
@@ -225,14 +225,11 @@ def _store(
         # A model made in this process has no name that another process could know it by.
         return None
     registry = load_registry()
-    four = (strategy.block, strategy.layering, strategy.scheduler, strategy.confidence)
-    single = [part for part in (strategy.cache, strategy.forward) if part is not None]
-    parts = (*four, *strategy.logits, *strategy.stop, *strategy.revise, *single)
     key = {
         "strategy": strategy.digest(),
-        "parts": sorted({registry.origin(part.kind, part.name) for part in parts}),
+        "parts": sorted({registry.origin(part.kind, part.name) for _, part in strategy.parts()}),
         "model": lm.fingerprint,
-        "task": task.name,
+        "task": f"{task.name} of {registry.origin('task', task.name)}",
         "examples": split if data is None else file_fingerprint(data),
         "seed": seed,
         "dtype": _dtype_name(lm),

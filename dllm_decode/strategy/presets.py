@@ -22,8 +22,6 @@ from dllm_decode.strategy.strategy import Strategy
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
 
-TUNED = "tuned"
-"""Given as a strategy: the preset that fits model and task."""
 FOLDER_VARIABLE = "DLLM_DECODE_PRESETS"
 
 

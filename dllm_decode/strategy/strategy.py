@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
 
 from dllm_decode.errors import ConfigError, readable
-from dllm_decode.parts.base import Frozen, as_list, part_of, refuse_unknown_fields
+from dllm_decode.parts.base import Frozen, PartConfig, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
 from dllm_decode.parts.cache import CacheConfig
 from dllm_decode.parts.confidence import ConfidenceConfig
@@ -30,6 +30,9 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
 from dllm_decode.strategy.read_yaml import read_yaml
+
+TUNED = "tuned"
+"""Given as a strategy: the preset that fits model and task; see `resolve`."""
 
 
 class Strategy(Frozen):
@@ -103,6 +106,11 @@ class Strategy(Frozen):
             )
         return cls.parse(data, origin)
 
+    def parts(self) -> Iterator[tuple[str, PartConfig]]:
+        """Yield (dotted path, part) of every part, those inside another after it: `layering`, `layering.detail`, ..."""
+        for field in type(self).model_fields:
+            yield from _parts_in(getattr(self, field), field)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with every part's defaults written out."""
         return self.model_dump(mode="json")
@@ -169,6 +177,11 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
     if isinstance(source, Mapping):
         return Strategy.parse(source)
     text = str(source)
+    if source == TUNED:
+        raise ConfigError(
+            "strategy 'tuned' is the preset that fits a model, so it needs one: give it to generate, infill or evaluate "
+            "of a loaded model, or to `dllm-decode eval --strategy tuned`"
+        )
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
         return _read(Path(text).expanduser())
     registry = load_registry()
@@ -187,6 +200,20 @@ def _read(path: Path) -> Strategy:
         raise ConfigError(f"strategy file {path} cannot be read: {reason}") from None
     strategy = Strategy.from_yaml(text, origin=str(path))
     return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
+
+
+def _parts_in(value: Any, path: str) -> Iterator[tuple[str, PartConfig]]:
+    if isinstance(value, PartConfig):
+        yield path, value
+    if isinstance(value, BaseModel):
+        for field in type(value).model_fields:
+            yield from _parts_in(getattr(value, field), f"{path}.{field}")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _parts_in(inner, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            yield from _parts_in(inner, f"{path}.{place}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -83,6 +83,14 @@ def test_evaluation_and_generation_take_the_preset_that_fits(lm: DiffusionLM) ->
     other = evaluate(lm, "facts", "tuned", limit=2, cache=False)
     assert "no preset for task 'facts'" in other.record.notes[0]
     assert lm.generate(["Write."], strategy="tuned", gen_length=24).strategy.steps == 6
+    [(_, streamed)] = lm.stream(["Write."], strategy="tuned", gen_length=24)
+    assert streamed.strategy.steps == 6
+    assert lm.infill("Write." + "[MASK]" * 24, strategy="tuned").strategy.steps == 6
+
+
+def test_a_tuned_strategy_without_a_model_is_told_that_it_needs_one() -> None:
+    with pytest.raises(ConfigError, match="'tuned' is the preset that fits a model, so it needs one"):
+        Strategy.load("tuned")
 
 
 def test_without_a_preset_the_way_to_one_is_said(lm: DiffusionLM) -> None:

@@ -1,6 +1,7 @@
 """Evaluation: what is counted, what is kept, and what a run that was interrupted does the second time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore
 from dllm_decode.model import DiffusionLM
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.isolation import isolated_registry
 from tests.support.random_checkpoint import write_checkpoint
 
 
@@ -216,3 +218,30 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(lm, tmp_path):
     blocked.write_text("")
     with pytest.raises(DataError, match="DLLM_DECODE_CACHE"):
         evaluate(lm, "square", STRATEGY, limit=1, cache=blocked / "below")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("layering", "chlg"), ("scheduler", "even"), ("task", "square")])
+def test_outcomes_are_not_those_of_another_version_of_a_part_however_deep_or_of_the_task(
+    kind: str, name: str, lm, tmp_path
+):
+    """`said` holds chlg inside its scaffold."""
+    with isolated_registry() as registry:
+        assert evaluate(lm, "square", "said", limit=2, cache=tmp_path).record.resumed == 0
+        assert evaluate(lm, "square", "said", limit=2, cache=tmp_path).record.resumed == 2
+        registry.origins[kind, name] = replace(registry.origins[kind, name], version="99")
+        assert evaluate(lm, "square", "said", limit=2, cache=tmp_path).record.resumed == 0
+
+
+def test_every_part_of_a_strategy_is_found_with_its_path():
+    strategy = Strategy.load("said", stop="eos", logits=[{"name": "guidance", "weight": 1.0}])
+    found = {path: part.name for path, part in strategy.parts()}
+    assert found == {
+        "block": "whole",
+        "layering": "scaffold",
+        **{path: name for path, name in found.items() if path.startswith("layering.")},
+        "scheduler": "even",
+        "confidence": "top-probability",
+        "logits.0": "guidance",
+        "stop.0": "eos",
+    }
+    assert found["layering.detail"] == "chlg"
