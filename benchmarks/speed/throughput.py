@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.lib.measuring import seconds, setting
 from dllm_decode import DiffusionLM, Strategy
 from dllm_decode.data.canvas import Canvas
-from dllm_decode.decoding.loop import Run, finish
+from dllm_decode.decoding.loop import decode
 from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.generation.answers import answer_texts
 from dllm_decode.plugins.registry import load_registry
@@ -83,8 +83,7 @@ def plain_batches(lm: DiffusionLM, prompts: Sequence[str], strategy: Strategy, s
         canvas = Canvas(
             tokens, undecided, valid, width, lm.special.mask, padded=not bool(valid.all()), uniform=True
         )
-        finish(Run(lm.denoiser, canvas, strategy, 0, None, worth_dropping=-1.0))
-        yield canvas.tokens[:, width:]
+        yield decode(lm.denoiser, canvas, strategy, drop_at=-1.0).canvas.tokens[:, width:]
 
 
 def measure(

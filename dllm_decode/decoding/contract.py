@@ -90,6 +90,7 @@ class Contract:
 
     def check_selection(self, view: StepView, chosen: Tensor, scheduler: Any) -> None:
         """Check the selection's shape, before it is committed."""
+        self.idle = 0
         _expect("scheduler", scheduler, chosen, tuple(view.open.shape), torch.bool, view.stage, view.step)
 
     def check_values(

@@ -1,6 +1,7 @@
-"""What a decode has left to do, as far as the host knows: how many positions, and which rows are worth running.
+"""What the host knows of what is left to decide, so that it waits for the device as little as it can.
 
-Knows counts alone; when they are asked for, and what follows from them, is the engine's business.
+Three ways to know how long a stage goes on: its steps are `Known` in advance, what is open is `Counted` on the device
+once a step, or the block is one of those that take `OneStep`. What they share, `Left`, bounds what a forward must read.
 """
 
 from __future__ import annotations
@@ -10,28 +11,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dllm_decode.data.canvas import Block, Canvas
+from dllm_decode.data.canvas import Block, Canvas, Stage
 from dllm_decode.forward.transfer import Answer
+from dllm_decode.parts.scheduler import CountingScheduler, Scheduler
 
-WORTH_DROPPING = 0.8
-"""Share of a batch's rows with something left up to which the others are left out of a forward."""
+DROP_AT = 0.8
+"""Once at most this share of the rows is unfinished, finished rows leave the forward."""
 
 
-class Remaining:
-    """Bounds for the block at hand; counted on the device where the schedule does not tell."""
+class Left:
+    """Bounds for the block at hand: positions, and the rows worth running."""
 
-    def __init__(self, canvas: Canvas, *, drops_rows: bool, cached: bool, worth_dropping: float | None) -> None:
+    def __init__(self, canvas: Canvas, *, may_drop: bool, cached: bool, drop_at: float | None = None) -> None:
         """Begin before the first block.
 
         Args:
             canvas: What is decoded.
-            drops_rows: Whether a forward may leave rows out.
+            may_drop: Whether a forward may leave rows out.
             cached: Whether keys and values are kept, so that a row that has left a block cannot come back in it.
-            worth_dropping: Instead of `WORTH_DROPPING`.
+            drop_at: Instead of `DROP_AT`.
         """
-        self._canvas, self._drops_rows, self._cached = canvas, drops_rows, cached
-        self._worth = WORTH_DROPPING if worth_dropping is None else worth_dropping
-        self._before = canvas.length
+        self.canvas, self.cached, self._may_drop = canvas, cached, may_drop
+        self._drop_at = DROP_AT if drop_at is None else drop_at
         self.open = canvas.length
         """No row has more open positions in the stage."""
         self.undecided = canvas.length
@@ -43,65 +44,110 @@ class Remaining:
         """Know nothing of a block but its window."""
         self.undecided = block.window.stop - block.window.start
 
-    def end_block(self) -> None:
-        """Let every row take part again."""
-        self.rows = None
-
     def begin_stage(self, size: int) -> None:
         """Take it that `size` positions are open in every row."""
-        self.open, self._before = size, self.undecided
-        if not self._cached:
+        self.open = size
+        if not self.cached:
             self.rows = None
 
-    def begin_brief(self, busy: Sequence[int]) -> None:
-        """Take the open positions of each row in a block of one step from the block policy."""
-        self.open, self._before = max(busy), self.undecided
-        if not self._cached:
-            self._drop(busy)
-
-    def committed(self, fewest: int) -> None:
-        """Take off what every row has committed at least."""
-        self.open, self.undecided = self.open - fewest, self.undecided - fewest
-
-    def end_stage(self, size: int) -> None:
-        """Take it that all of the stage's `size` positions are decided."""
-        self.undecided = self._before - size
-
     def count(self, block: Block, open_: Tensor) -> Answer:
-        """Ask for numbers of each row: open positions, columns undecided in the window, and those of its block."""
-        undecided = self._canvas.undecided[:, block.window]
+        """Ask the device for every row's open positions, undecided columns in the window, and those of its block."""
+        undecided = self.canvas.undecided[:, block.window]
         counts = [open_.sum(1), undecided.sum(1)]
-        if self._cached:
+        if self.cached:
             counts.append((undecided & block.where[:, block.window]).sum(1))
         return Answer(torch.stack(counts))
 
-    def look(self, counts: Answer, *, brief: bool = False) -> list[int]:
-        """Wait for what `count` asked, settle which rows go on, and return each row's open positions."""
-        open_: list[int]
+    def look(self, counts: Answer, *, drop: bool = True) -> int:
+        """Wait for what `count` asked, settle which rows go on, and return the most open positions of a row."""
         open_, undecided, *of_block = counts.get()
         self.open, self.undecided = max(open_), max(undecided)
-        if not self._cached:
-            self._drop(open_)
-        elif not brief:
-            self._drop_cached(*of_block)
-        return open_
+        if not self.cached:
+            self.drop_finished(open_)
+        elif drop:
+            self.drop_finished(*of_block)
+        return self.open
 
-    def _drop(self, left: Sequence[int]) -> None:
-        """Leave out rows with nothing left where that pays; they may come back in the next stage."""
-        self.rows = None
-        if self._drops_rows and 0 < _count(left) <= self._worth * len(left):
-            self._only(left)
-
-    def _drop_cached(self, left: Sequence[int]) -> None:
-        """Leave out rows that the block is done with, of which nothing is kept then."""
-        held = len(left) if self.rows is None else len(self.rows)
-        if self._drops_rows and 0 < _count(left) <= self._worth * held:
-            self._only(left)
-
-    def _only(self, left: Sequence[int]) -> None:
-        if _count(left) < len(left):
-            self.rows = frozenset(row for row, some in enumerate(left) if some)
+    def drop_finished(self, left: Sequence[int]) -> None:
+        """Leave out the rows with nothing left where that pays; without a cache they come back when they have more."""
+        if not self.cached:
+            self.rows = None
+        running = len(left) if self.rows is None else len(self.rows)
+        unfinished = frozenset(row for row, some in enumerate(left) if some)
+        if self._may_drop and 0 < len(unfinished) <= self._drop_at * running and len(unfinished) < len(left):
+            self.rows = unfinished
 
 
-def _count(left: Sequence[int]) -> int:
-    return sum(map(bool, left))
+class Known:
+    """The scheduler empties n positions in min(S, n) steps: nobody asks the device.
+
+    n is the stage's size, or, where that is not the same in all rows, counted once when the stage begins.
+    """
+
+    def __init__(
+        self, left: Left, block: Block, stage: Stage, scheduler: Scheduler, budget: int | None, open_: Tensor
+    ) -> None:
+        self._left, self._stage, self._scheduler, self._before = left, stage, scheduler, left.undecided
+        self.steps = _most_steps(left, block, stage, budget, open_)
+
+    def ask(self, open_: Tensor) -> None:
+        """Ask nothing."""
+
+    def finished(self, step: int) -> bool:
+        """Say whether that was the last step, and take off what every row has committed at least."""
+        if self._stage.size is not None:
+            fewest = 1
+            if isinstance(self._scheduler, CountingScheduler):
+                fewest = self._scheduler.commits(self._stage.size, self._stage.steps, step)
+            self._left.open -= fewest
+            self._left.undecided -= fewest
+            if step + 1 == self.steps:
+                self._left.undecided = self._before - self._stage.size
+        return step + 1 == self.steps
+
+
+class Counted:
+    """How long the stage goes on depends on the scores: what is open is counted on the device after every commit."""
+
+    def __init__(self, left: Left, block: Block, stage: Stage, budget: int | None, open_: Tensor) -> None:
+        self._left, self._block = left, block
+        self.steps = _most_steps(left, block, stage, budget, open_)
+
+    def ask(self, open_: Tensor) -> None:
+        """Send the question on its way, while the device does the rest of the step."""
+        self._counts = self._left.count(self._block, open_)
+
+    def finished(self, step: int) -> bool:
+        """Wait for the answer: whether nothing is open in any row."""
+        return self._left.look(self._counts) == 0
+
+
+class OneStep:
+    """The block policy cuts a new block after every commit; it may have counted already what is open in this one."""
+
+    def __init__(self, left: Left, block: Block, stage: Stage, open_: Tensor, *, whole: bool) -> None:
+        if stage.size is not None:
+            left.begin_stage(stage.size)
+        elif block.busy is not None and whole:
+            left.open = max(block.busy)
+            if not left.cached:
+                left.drop_finished(block.busy)
+        else:
+            left.look(left.count(block, open_), drop=False)
+        self.steps = min(1, left.open)
+
+    def ask(self, open_: Tensor) -> None:
+        """Ask nothing: the block policy will."""
+
+    def finished(self, step: int) -> bool:
+        """Say that the one step was the last."""
+        return True
+
+
+def _most_steps(left: Left, block: Block, stage: Stage, budget: int | None, open_: Tensor) -> int:
+    """Return the most steps of a stage: of its budget, and one a position."""
+    if stage.size is None:
+        most = left.look(left.count(block, open_))
+    else:
+        left.begin_stage(most := stage.size)
+    return most if budget is None else min(budget, most)

@@ -1,30 +1,35 @@
-"""The decoding loop: blocks, stages, steps. Enforces once, for every part, what a decode must never do.
+"""The decoding loop: the numbered steps of `plain.py`, with as few forwards, rows, columns and waits as they allow.
 
-Knows the protocols of the parts and nothing of any strategy or model by name.
+A decode is a generator that yields a question for each forward and is sent the reading. Knows the protocols of the parts
+and nothing of any strategy or model by name; `left.py` has how the host knows what is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from dllm_decode.data.canvas import Block, Canvas, Stage
 from dllm_decode.data.noise import Noise
-from dllm_decode.data.selection import best_open
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import BlockContext, Proposal, StageContext, StepView
+from dllm_decode.decoding.commit import Progress
 from dllm_decode.decoding.contract import Contract
-from dllm_decode.decoding.left import Remaining
+from dllm_decode.decoding.left import Counted, Known, Left, OneStep
 from dllm_decode.decoding.revise import Revisions
 from dllm_decode.decoding.trace import StepEvent
 from dllm_decode.forward.denoiser import Denoiser
-from dllm_decode.forward.read import Question, Reader, Reading
-from dllm_decode.parts.scheduler import CountingScheduler
+from dllm_decode.forward.question import Question, Reading
+from dllm_decode.forward.read import Reader
+from dllm_decode.parts.scheduler import Scheduler
 from dllm_decode.parts.stop import StopRule
 from dllm_decode.strategy.strategy import Strategy
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,275 +54,234 @@ def decode(
     seed: int = 0,
     row_ids: Tensor | None = None,
     on_step: Callable[[StepEvent], None] | None = None,
+    drop_at: float | None = None,
 ) -> Decoded:
-    """Decide every undecided position of the canvas, in place.
+    """Decide every undecided position of a copy of the canvas.
 
     Args:
         denoiser: The model.
-        canvas: (B, L) tokens; decoded in place.
+        canvas: (B, L) tokens; left as it is.
         strategy: The schedule; its parts are built anew for every call.
         seed: Seed of all randomness.
         row_ids: (B,) int64 identities of the rows for noise; their position in the batch if not given.
         on_step: Called after every commit; receives tensors, so looking at them may wait for the device.
+        drop_at: Once at most this share of the rows is unfinished, finished rows leave the forward; the engine's own
+            if not given.
 
     Raises:
         ContractError: A part, or the model, broke its contract; names the part, its plugin, the stage and the step.
     """
-    return finish(Run(denoiser, canvas, strategy, seed, row_ids, on_step))
+    return finish(Decode(denoiser, canvas, strategy, seed, row_ids, on_step, drop_at))
 
 
 @torch.inference_mode()
-def finish(run: Run) -> Decoded:
+def finish(decode: Decode) -> Decoded:
     """Make a decode's forwards, one after another, until it ends."""
-    for question in run.forwards():
-        run.take(question, *run.reader.read(question))
-    return run.decoded()
+    answer(decode.questions(), decode.reader)
+    return decode.decoded()
 
 
-class Run:
-    """One decode: asks a question for each forward, and goes on when it has the reading."""
+def answer(asking: Generator[Question, Reading, T], reader: Reader) -> T:
+    """Make the forwards that a generator asks for, one after another; return what it returns."""
+    try:
+        question = next(asking)
+        while True:
+            question = asking.send(reader.read(question))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+class Decode:
+    """One decode; the arguments are those of `decode`."""
 
     def __init__(
         self,
         denoiser: Denoiser,
         canvas: Canvas,
         strategy: Strategy,
-        seed: int,
-        row_ids: Tensor | None,
+        seed: int = 0,
+        row_ids: Tensor | None = None,
         on_step: Callable[[StepEvent], None] | None = None,
-        worth_dropping: float | None = None,
+        drop_at: float | None = None,
     ) -> None:
-        """Build the parts; the arguments are those of `decode`.
-
-        `worth_dropping` is the share of the rows with something open up to which the others are left out of a forward;
-        the engine's own if not given.
-        """
-        rows, device = canvas.rows, canvas.tokens.device
-        self.canvas, self.seed, self.on_step, self.steps = canvas, seed, on_step, strategy.steps
+        """Build the parts, over a canvas of the decode's own."""
+        device = canvas.tokens.device
         self.policy = strategy.block.build()
         self.layering = strategy.layering.build()
-        self.scheduler = strategy.scheduler.build()
+        self.scheduler: Scheduler = strategy.scheduler.build()
         self.confidence = strategy.confidence.build()
         self.stops: list[StopRule] = [stop.build() for stop in strategy.stop]
         # A stop rule decides positions of later blocks, so nothing is known of those beforehand.
-        canvas.uniform &= not self.stops
-        self.contract = Contract(canvas, strategy)
-        self.row_ids = torch.arange(rows, device=device) if row_ids is None else row_ids.to(device)
+        uniform = canvas.uniform and not self.stops
+        tokens, undecided = canvas.tokens.clone(), canvas.undecided.clone()
+        self.canvas = replace(canvas, tokens=tokens, undecided=undecided, uniform=uniform)
+        self.seed, self.steps = seed, strategy.steps
+        self.row_ids = torch.arange(canvas.rows, device=device) if row_ids is None else row_ids.to(device)
         self.columns = torch.arange(-canvas.length, 0, device=device)  # (L,)
-        self.passes = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.commits = torch.zeros_like(self.passes)
-        # A row's forward is new, and counted, only if the row has changed since the last one counted.
-        self.changed = torch.ones(rows, dtype=torch.bool, device=device)
-        self.model_calls = 0
-        self._reading: Reading | None = None
-        self._window_noise: tuple[slice, Noise] | None = None
-        self._where: Tensor | None = None
-        """(B, W) bool; the positions of the block at hand, by which a stage over all of it is known."""
-        self.revisions = Revisions(strategy, canvas, self.contract, self.changed)
+        self.progress = Progress(self.canvas, on_step)
+        self.contract = Contract(self.canvas, strategy)
+        self.revisions = Revisions(strategy, self.progress, self.contract)
         asking = (self.policy, self.layering, self.scheduler, self.confidence, *self.stops)
         needs = self.revisions.needs.union(*(getattr(part, "needs", ()) for part in asking))
-        self.reader = Reader(denoiser, canvas, strategy, needs)
-        self.left = Remaining(
-            canvas,
-            drops_rows=self.reader.drops_rows and not self.revisions.far,
-            cached=self.reader.cache is not None,
-            worth_dropping=worth_dropping,
+        self.reader = Reader(denoiser, self.canvas, strategy, needs)
+        may_drop = self.reader.drops_rows and not self.revisions.whole_region
+        self.left = Left(
+            self.canvas, may_drop=may_drop, cached=self.reader.cache is not None, drop_at=drop_at
         )
+        self.reading: Reading | None = None
 
-    def forwards(self) -> Iterator[Question]:
-        """Decode, and yield what each forward is to answer; the caller gives it to `take` before it resumes."""
+    def questions(self) -> Generator[Question, Reading, None]:
+        """Decode: yield what each forward is to answer, and go on when the reading is sent."""
+        # 1. The block policy names the columns that are worked on next.
         for block in self.policy.blocks(self.block_context()):
             self.contract.count_block(block)
             self.left.begin_block(block)
-            for stage in self.layering.stages(self.stage_context(block)):
-                committed = yield from self.work_off(block, stage)
-                if committed and block.brief:
+            context = self.stage_context(block)
+            # 2. The layering names the positions of the block that are eligible now.
+            for stage in self.layering.stages(context):
+                stepped = yield from self.finish(block, stage, whole=stage.where is context.where)
+                if stepped and block.brief:
                     break
-            self.left.end_block()
-        self.revisions.close(self.read, self._tell)
+            self.left.rows = None  # in the next block every row takes part again
+        # 9. When all is decided, a reviser may go over it with forwards of its own.
+        yield from self.revisions.close(self.probe)
         self.contract.verify()
         self.contract.refuse_undecided(self.canvas)
 
-    def decoded(self) -> Decoded:
-        """Return what came out, after the last forward."""
-        return Decoded(self.canvas, self.passes, self.model_calls, "complete")
+    def finish(self, block: Block, stage: Stage, *, whole: bool) -> Generator[Question, Reading, bool]:
+        """Take steps until the stage has no open position; say whether one was taken.
+
+        `whole` says that the stage is all of its block.
+        """
+        self.contract.check_stage(block, stage)
+        scheduler = stage.scheduler or self.scheduler
+        budget = None if scheduler.adaptive else stage.steps
+        open_ = self.canvas.undecided[:, block.window] & stage.where  # (B, W)
+        stage_open = open_.sum(1)  # (B,)
+        left = self.how_long(block, stage, scheduler, budget, open_, whole)
+        last: Proposal | None = None
+        for step in range(left.steps):
+            # 3. A forward reads the canvas as it stands.
+            reading = yield from self.ask(block, open_)
+            view = self.step_view(block, stage, step, open_, stage_open, reading, last)
+            # 4. The confidence proposes a token and a score for every position.
+            last = self.confidence.propose(view)
+            self.contract.check_proposal(view, last)
+            # 5. The scheduler chooses among the open positions; 6. those are committed.
+            chosen = scheduler.select(view, last)
+            self.contract.check_selection(view, chosen, scheduler)
+            self.progress.commit(view, last, chosen, exact=scheduler.exact)
+            # 7. Stop rules decide at no cost what is certain by now.
+            for stop in self.stops:
+                self.progress.fill(stop, view, self.reader.special)
+            # 8. Revisers change what earlier steps decided.
+            self.revisions.after_commit(reading, view, may_reopen=budget is None)
+            open_ = self.canvas.undecided[:, block.window] & stage.where
+            left.ask(open_)
+            self.contract.check_values(view, last, chosen, scheduler, self.left.open)
+            if left.finished(step):
+                return True
+        if left.steps:
+            self.contract.refuse_leftover(block, stage, scheduler, open_)
+        return False
+
+    def how_long(
+        self, block: Block, stage: Stage, scheduler: Scheduler, budget: int | None, open_: Tensor, whole: bool
+    ) -> Known | Counted | OneStep:
+        """Return how the host knows when the stage is finished."""
+        if block.brief:
+            return OneStep(self.left, block, stage, open_, whole=whole)
+        if self.stops or not scheduler.exact:
+            return Counted(self.left, block, stage, budget, open_)
+        return Known(self.left, block, stage, scheduler, budget, open_)
+
+    def ask(self, block: Block, open_: Tensor) -> Generator[Question, Reading, Reading]:
+        """Return the reading of a step, for the (B, W) bool open positions of a block; see `forward`."""
+        window = self.window_of(block)
+        if self.reader.open_only:
+            question = self.question(block, self.left.rows, open_, self.left.open)
+        else:
+            undecided = self.canvas.undecided[:, window]
+            question = self.question(block, self.left.rows, undecided, self.left.undecided)
+        return (yield from self.forward(question, open_))
+
+    def probe(self, block: Block, open_: Tensor) -> Generator[Question, Reading, Reading]:
+        """Return a reading that may serve several stages, so with all of the block, and all rows."""
+        # Of a row that has left a cached block, nothing is kept that a probe could use.
+        rows = self.left.rows if self.reader.cache is not None else None
+        undecided = self.canvas.undecided[:, self.window_of(block)]
+        return (yield from self.forward(self.question(block, rows, undecided, self.left.undecided), open_))
+
+    def forward(self, question: Question, open_: Tensor) -> Generator[Question, Reading, Reading]:
+        """Yield the question unless the last forward has answered it: one serves all that is asked of one canvas."""
+        self.progress.pay(open_)
+        if self.reading is None or not self.reading.answers(question):
+            self.reading = yield question
+            self.progress.model_calls += 1
+        return self.reading
+
+    def question(self, block: Block, rows: frozenset[int] | None, wanted: Tensor, most: int) -> Question:
+        window = self.window_of(block)
+        planned = None if self.reader.plan is None else block.window
+        version, noise = self.canvas.version, self.noise(window)
+        return Question(version, block, window, planned, rows, wanted, most, noise)
+
+    def window_of(self, block: Block) -> slice:
+        """Return the columns that a forward of the block reads."""
+        return self.canvas.region if self.revisions.whole_region else block.window
+
+    def noise(self, window: slice) -> Noise:
+        """Return the noise of every row over a window; it counts a row's commits in the tensor they are added up in."""
+        return Noise(self.seed, self.row_ids, self.progress.commits, self.columns[window])
 
     def block_context(self) -> BlockContext:
         """What the block policy sees."""
 
         def probe(block: Block) -> VocabStats:
-            window = block.window
             self.left.begin_block(block)
-            return self.read(block, self.canvas.undecided[:, window] & block.where[:, window]).of(window)
+            open_ = self.canvas.undecided[:, block.window] & block.where[:, block.window]
+            return answer(self.probe(block, open_), self.reader).of(block.window)
 
         return BlockContext(self.canvas, self.steps, self.reader.special, probe)
 
     def stage_context(self, block: Block) -> StageContext:
         """What the layering sees of a block."""
         window = block.window
-        where = self._where = block.where[:, window]
+        where = block.where[:, window]
 
         def probe() -> VocabStats:
-            return self.read(block, self.canvas.undecided[:, window] & where).of(window)
+            open_ = self.canvas.undecided[:, window] & where
+            return answer(self.probe(block, open_), self.reader).of(window)
 
         return StageContext(
-            self.canvas, block, where, block.steps, block.size, probe, lambda: self._noise(window)
+            self.canvas, block, where, block.steps, block.size, probe, lambda: self.noise(window)
         )
 
-    def work_off(self, block: Block, stage: Stage) -> Generator[Question, None, bool]:
-        """Run a stage until nothing in it is open, or, in a brief block, for one step; say whether it committed."""
-        self.contract.check_stage(block, stage)
-        scheduler = stage.scheduler or self.scheduler
-        window, where = block.window, stage.where
-        open_ = self.canvas.undecided[:, window] & where  # (B, W)
-        stage_open = open_.sum(1)  # (B,)
-        most = stage.size
-        if most is None and block.busy is not None and where is self._where:
-            # The block policy had to ask already, and a brief block takes one step.
-            most = 1
-            self.left.begin_brief(block.busy)
-        elif most is None:
-            most = max(self.left.look(self.left.count(block, open_), brief=block.brief))
-        else:
-            self.left.begin_stage(most)
-        budget = None if scheduler.adaptive else stage.steps
-        asks = bool(self.stops) or not scheduler.exact
-        limit = most if budget is None else min(budget, most)
-        counting = scheduler if isinstance(scheduler, CountingScheduler) else None
-        last: Proposal | None = None
-        for step in range(limit):
-            if (question := self.ask(block, open_, step=True)) is not None:
-                yield question
-            reading = self._reading
-            assert reading is not None, "whoever runs the forwards hands every reading to `take`"
-            view = StepView(
-                canvas=self.canvas,
-                block=block,
-                stage=stage,
-                step=step,
-                open=open_,
-                stage_open=stage_open,
-                row_ids=self.row_ids,
-                noise=self._noise(window),
-                stats=reading.of(window),
-                last=last,
-            )
-            most_open = self.left.open
-            last = self.confidence.propose(view)
-            self.contract.check_proposal(view, last)
-            chosen = scheduler.select(view, last)
-            self.contract.check_selection(view, chosen, scheduler)
-            self.commit(view, last, chosen, promised=scheduler.exact)
-            self.revisions.after_commit(reading, block, where, view.open, self._tell, endless=budget is None)
-            open_ = self.canvas.undecided[:, window] & where
-            # The question is on its way while the device does the rest of the step.
-            counts = self.left.count(block, open_) if asks and not block.brief else None
-            self.contract.check_values(view, last, chosen, scheduler, most_open)
-            if block.brief:
-                return True
-            if counts is not None:
-                if not any(self.left.look(counts)):
-                    return True
-            elif stage.size is not None:
-                self.left.committed(counting.commits(stage.size, stage.steps, step) if counting else 1)
-        if limit and asks:
-            self.contract.refuse_leftover(block, stage, scheduler, open_)
-        elif limit and stage.size is not None:
-            self.left.end_stage(stage.size)
-        return limit > 0
-
-    def ask(self, block: Block, open_: Tensor, *, step: bool = False) -> Question | None:
-        """Return what the next forward is to answer, or None: one forward serves every question of a canvas version.
-
-        Args:
-            block: The block that asks.
-            open_: (B, W) bool; rows with nothing open pay nothing.
-            step: Whether a step asks, which leaves rows out and looks at what is open, or a probe, which may serve
-                several stages.
-        """
-        window = self.canvas.region if self.revisions.far else block.window
-        planned = None if self.reader.plan is None else block.window
-        # Of a row that has left a cached block, nothing is kept that a probe could use.
-        rows = self.left.rows if step or self.reader.cache is not None else None
-        if self._reading is not None and self._reading.covers(self.canvas.version, window, planned, rows):
-            return None
-        counted = open_.any(1) & self.changed
-        self.passes += counted
-        self.changed &= ~counted
-        wanted, most = self.canvas.undecided[:, window], self.left.undecided
-        if step and self.reader.open_only:
-            wanted, most = open_, self.left.open
-        return Question(block, window, planned, rows, wanted, most, self._noise(window))
-
-    def take(self, question: Question, stats: VocabStats, shadow: Tensor | None) -> None:
-        """Take what a forward has answered: (B, W) statistics, and what the forward plan read."""
-        self.model_calls += 1
-        self._reading = Reading(
-            self.canvas.version, question.window, stats, shadow, question.planned, question.rows
-        )
-
-    def read(self, block: Block, open_: Tensor) -> Reading:
-        """Read the canvas as it stands, at once; the arguments are those of `ask`."""
-        if (question := self.ask(block, open_)) is not None:
-            self.take(question, *self.reader.read(question))
-        assert self._reading is not None
-        return self._reading
-
-    def commit(self, view: StepView, proposal: Proposal, chosen: Tensor, *, promised: bool) -> None:
-        """Write the chosen tokens, at least the best one of every row with open positions, and apply stop rules.
-
-        Args:
-            view: What the scheduler saw.
-            proposal: The tokens, with their scores.
-            chosen: (B, W) bool.
-            promised: Whether the scheduler promises at least one in each row, so that nothing need be added.
-        """
-        chosen = chosen & view.open
-        if view.block.urgent is not None:
-            urgent = view.open & view.block.urgent[:, view.block.window]
-            chosen |= best_open(proposal.score, urgent) & ~(chosen & urgent).any(1, keepdim=True)
-        if not promised:
-            chosen |= best_open(proposal.score, view.open) & ~chosen.any(1, keepdim=True)
-        self.canvas.commit(view.block.window, chosen, proposal.tokens)
-        self.contract.idle = 0
-        committed = chosen.any(1)
-        self.commits += committed
-        self.changed |= committed
-        self._tell(view.block, view.stage.name, view.step, view.block.window, chosen, proposal.tokens, proposal.score)
-        for stop in self.stops:
-            self._stop(stop, view)
-
-    def _stop(self, stop: StopRule, view: StepView) -> None:
-        """Decide what a stop rule says is certain, over the whole canvas, at no cost."""
-        filled = stop.fill(view, self.reader.special)
-        if filled is None:
-            return
-        where, tokens = filled  # (B, L) bool, (B, L) int64
-        # A row that only waits for its batch mates would not have been asked alone.
-        where = where & self.canvas.undecided & view.open.any(1, keepdim=True)
-        whole = slice(0, self.canvas.length)
-        self.canvas.commit(whole, where, tokens)
-        score = torch.ones(where.shape, device=where.device)
-        self._tell(view.block, "stop", view.step, whole, where, tokens, score)
-
-    def _noise(self, window: slice) -> Noise:
-        if self._window_noise is None or self._window_noise[0] != window:
-            # Good for every step: it counts a row's commits in the tensor that they are added up in.
-            noise = Noise(self.seed, self.row_ids, self.commits, self.columns[window])
-            self._window_noise = (window, noise)
-        return self._window_noise[1]
-
-    def _tell(
+    def step_view(
         self,
         block: Block,
-        stage: str,
+        stage: Stage,
         step: int,
-        window: slice,
-        chosen: Tensor,
-        tokens: Tensor,
-        score: Tensor,
-    ) -> None:
-        if self.on_step is not None:
-            self.on_step(
-                StepEvent(block.number, stage, step, self.model_calls, window, chosen, tokens, score)
-            )
+        open_: Tensor,
+        stage_open: Tensor,
+        reading: Reading,
+        last: Proposal | None,
+    ) -> StepView:
+        """What confidence, scheduler and stop rules see of a step."""
+        return StepView(
+            canvas=self.canvas,
+            block=block,
+            stage=stage,
+            step=step,
+            open=open_,
+            stage_open=stage_open,
+            row_ids=self.row_ids,
+            noise=self.noise(block.window),
+            stats=reading.of(block.window),
+            last=last,
+        )
+
+    def decoded(self) -> Decoded:
+        """Return what came out, after the last forward."""
+        return Decoded(self.canvas, self.progress.passes, self.progress.model_calls, "complete")

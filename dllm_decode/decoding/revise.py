@@ -1,89 +1,75 @@
-"""What revisers do to a canvas: which positions they may change, after a commit and when nothing is undecided any more.
+"""Which positions a reviser may change: after a commit, and when nothing is undecided any more.
 
-Knows the revisers of one decode and what the decode itself decided; when to ask them is the engine's business.
+Knows the revisers of one decode and what the decode itself decided; when to ask them is the loop's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor
 
-from dllm_decode.data.canvas import Block, Canvas
-from dllm_decode.data.views import RevisionView
+from dllm_decode.data.canvas import Block
+from dllm_decode.data.views import RevisionView, StepView
+from dllm_decode.decoding.commit import Progress
 from dllm_decode.decoding.contract import Contract
-from dllm_decode.forward.read import Reading
+from dllm_decode.forward.question import Question, Reading
 from dllm_decode.parts.revise import Reviser
 from dllm_decode.strategy.strategy import Strategy
 
-Tell = Callable[[Block, str, int, slice, Tensor, Tensor, Tensor], None]
-"""Told of every change: block, stage, step, window, and (B, R) positions, tokens and scores."""
+Ask = Callable[[Block, Tensor], Generator[Question, Reading, Reading]]
+"""From a block and the (B, W) bool positions that are asked for to a reading."""
 
 
 class Revisions:
     """The revisers of one decode."""
 
-    def __init__(
-        self, strategy: Strategy, canvas: Canvas, contract: Contract, changed: Tensor
-    ) -> None:
-        """Remember what is undecided now: only what the decode itself decides may be revised.
-
-        Args:
-            strategy: Whose revisers are built.
-            canvas: Before its first commit.
-            contract: Told of every revision.
-            changed: (B,) bool, rows that have changed since their last forward; written to in place.
-        """
+    def __init__(self, strategy: Strategy, progress: Progress, contract: Contract) -> None:
+        """Remember what is undecided now: only what the decode itself decides may be revised."""
         self.revisers: list[Reviser] = [part.build() for part in strategy.revise]
-        self.needs: frozenset[str] = frozenset().union(*({"decided"} | reviser.needs for reviser in self.revisers))
-        self.far = any(reviser.reach == "region" for reviser in self.revisers)
+        self.needs: frozenset[str] = frozenset().union(
+            *({"decided"} | reviser.needs for reviser in self.revisers)
+        )
+        self.whole_region = any(reviser.reach == "region" for reviser in self.revisers)
         """Whether a reviser must see the whole generation region in every forward."""
-        self._canvas, self._contract, self._changed = canvas, contract, changed
-        self._ours = canvas.undecided.clone() if self.revisers else canvas.undecided  # (B, L)
+        self._progress, self._canvas, self._contract = progress, progress.canvas, contract
+        undecided = self._canvas.undecided
+        self._ours = undecided.clone() if self.revisers else undecided  # (B, L)
 
-    def after_commit(
-        self, reading: Reading, block: Block, where: Tensor, opened: Tensor, tell: Tell, *, endless: bool
-    ) -> None:
-        """Ask every reviser after a commit.
+    def after_commit(self, reading: Reading, view: StepView, *, may_reopen: bool) -> None:
+        """Ask every reviser.
 
         Args:
             reading: The forward that the commit was read from.
-            block: The block it belongs to.
-            where: (B, W) bool, the stage's positions in the block's window.
-            opened: (B, W) bool, what was open before the commit.
-            tell: Called after every revision.
-            endless: Whether the stage goes on until nothing is open; else nothing may be opened again.
+            view: The step that has committed.
+            may_reopen: Whether the stage goes on until nothing is open.
         """
+        window = view.block.window
         for reviser in self.revisers:
-            if endless or not reviser.reopens:
-                decided = ~self._canvas.undecided
-                chosen = torch.zeros_like(decided)
-                chosen[:, block.window] = opened & decided[:, block.window]
-                inside = self._ours
-                if reviser.reach == "block":
-                    inside = torch.zeros_like(decided)
-                    inside[:, block.window] = self._ours[:, block.window] & where
-                # A row that only waits for its batch mates has had no forward of its own.
-                active = chosen.any(1, keepdim=True)
-                revisable = inside & decided & ~chosen & active
-                self._revise(reviser, reading, block, chosen, revisable, tell, closing=False)
+            if reviser.reopens and not may_reopen:
+                continue
+            decided = ~self._canvas.undecided
+            chosen = torch.zeros_like(decided)
+            chosen[:, window] = view.open & decided[:, window]
+            inside = self._ours
+            if reviser.reach == "block":
+                inside = torch.zeros_like(decided)
+                inside[:, window] = self._ours[:, window] & view.stage.where
+            # A row that only waits for its batch mates has had no forward of its own.
+            revisable = inside & decided & ~chosen & chosen.any(1, keepdim=True)
+            self._revise(reviser, reading, view.block, chosen, revisable, closing=False)
 
-    def close(self, read: Callable[[Block, Tensor], Reading], tell: Tell) -> None:
-        """Let revisers go over the finished canvas, each until it changes nothing or its forwards are spent.
-
-        Args:
-            read: The engine's; takes a block and (B, W) bool, the positions that are asked for.
-            tell: Called after every revision.
-        """
+    def close(self, ask: Ask) -> Generator[Question, Reading, None]:
+        """Let revisers go over the finished canvas, each until it changes nothing or its forwards are spent."""
         region = self._canvas.region
         for reviser in self.revisers:
             block = Block(where=self._ours, window=region, steps=None, start=region.start, number=-1)
             for _ in range(reviser.closing_steps):
-                reading = read(block, self._ours[:, region])
+                reading = yield from ask(block, self._ours[:, region])
                 decided = self._ours & ~self._canvas.undecided
                 nothing = torch.zeros_like(decided)
-                changing = self._revise(reviser, reading, block, nothing, decided, tell, closing=True)
+                changing = self._revise(reviser, reading, block, nothing, decided, closing=True)
                 if changing is None or not bool(changing.any()):
                     break
 
@@ -94,7 +80,6 @@ class Revisions:
         block: Block,
         chosen: Tensor,
         revisable: Tensor,
-        tell: Tell,
         *,
         closing: bool,
     ) -> Tensor | None:
@@ -106,13 +91,11 @@ class Revisions:
             block: The block that forward belongs to.
             chosen: (B, L) bool, what that forward decided.
             revisable: (B, L) bool, what may be changed.
-            tell: Called with what was changed.
             closing: Whether nothing is undecided any more.
         """
-        canvas = self._canvas
-        window = canvas.region if reviser.reach == "region" else block.window
+        window = self._canvas.region if reviser.reach == "region" else block.window
         view = RevisionView(
-            canvas=canvas,
+            canvas=self._canvas,
             block=block,
             window=window,
             stats=reading.of(window),
@@ -125,14 +108,4 @@ class Revisions:
         if revision is None:
             return None
         self._contract.check_revision(reviser, view, revision)
-        changing = revision.where & view.revisable
-        if revision.tokens is None:
-            canvas.reopen(window, changing)
-            written = torch.full_like(canvas.tokens[:, window], canvas.mask_id)
-        else:
-            written = revision.tokens
-            changing = changing & (written != canvas.tokens[:, window])
-            canvas.edit(window, changing, written)
-        self._changed |= changing.any(1)
-        tell(block, "revise", 0, window, changing, written, view.stats.probability)
-        return changing
+        return self._progress.revise(block, window, revision, view.revisable, view.stats.probability)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from dllm_decode.data.canvas import Block, Canvas
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
-from dllm_decode.data.noise import Noise
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import CachingDenoiser, Denoiser, HeadedDenoiser
+from dllm_decode.forward.question import Question, Reading
 from dllm_decode.forward.statistics import BEYOND_OPEN, BEYOND_UNDECIDED, read_in_pieces
 from dllm_decode.forward.transfer import to_device
 from dllm_decode.parts.cache import CachePolicy
@@ -28,53 +28,6 @@ from dllm_decode.strategy.strategy import Strategy
 
 WORTH_PICKING = {"cpu": 2**13, "cuda": 2**21}
 """Logits that must be saved, in all rows, for picking wanted columns to cost less than reading all, by device type."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a decode has to know of its canvas before it can go on: one forward."""
-
-    block: Block
-    window: slice
-    """The columns asked about; W of them."""
-    planned: slice | None
-    """The block's window that the forward plan is asked for; None without a plan."""
-    rows: frozenset[int] | None
-    """The rows with something to decide, where the others are not worth running; None is all."""
-    wanted: Tensor
-    """(B, W) bool; the positions somebody will look at."""
-    most: int
-    """No row has more of them, as far as the host knows; at most W."""
-    noise: Noise
-    """Of every row, over the window."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one forward yielded, and of which canvas."""
-
-    version: int
-    window: slice
-    stats: VocabStats
-    shadow: Tensor | None
-    planned: slice | None
-    """The block's window that the forward plan was asked for; None without a plan."""
-    rows: frozenset[int] | None
-    """The rows that were run; None is all."""
-
-    def covers(
-        self, version: int, window: slice, planned: slice | None, rows: frozenset[int] | None
-    ) -> bool:
-        """Say whether it answers for these columns and rows of this version of the canvas."""
-        same = self.version == version and self.planned == planned
-        all_rows = self.rows is None or (rows is not None and rows <= self.rows)
-        return same and all_rows and self.window.start <= window.start and window.stop <= self.window.stop
-
-    def of(self, window: slice) -> VocabStats:
-        """Return the statistics of some of its columns."""
-        if window == self.window:
-            return self.stats
-        return self.stats.narrow(slice(window.start - self.window.start, window.stop - self.window.start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +100,16 @@ class Reader:
         """The model's special token ids."""
         return self.denoiser.special
 
-    def read(self, question: Question) -> tuple[VocabStats, Tensor | None]:
-        """Run the model once; return (B, W) statistics of the window and (B, E) what the forward plan read."""
+    def read(self, question: Question) -> Reading:
+        """Run the model once, for this question alone."""
         load = self.load(question)
         if self.plan is None:
-            return self.place(question, load, self.run(load, question.block, question.rows)), None
+            return self.place(question, load, self.run(load, question.block, question.rows))
         inputs = self.plan.plan(self._inputs(load, question.block, None), question.block, self.special)
         logits = self._processed(*_halves(self.denoiser.logits(inputs), load.given))  # (B, W + E, V)
         width = question.window.stop - question.window.start
         shadow = self.plan.read(logits[:, width:], self.canvas, question.block)
-        return self._statistics(logits[:, :width], load.keys), shadow
+        return Reading(question, self._statistics(logits[:, :width], load.keys), shadow)
 
     def load(self, question: Question) -> Load:
         """Return what the model has to be run on."""
@@ -213,12 +166,14 @@ class Reader:
             logits_of, values, self.denoiser.vocab_size, self.special, self.needs, self.temperature, keys
         )
 
-    def place(self, question: Question, load: Load, stats: VocabStats) -> VocabStats:
-        """Return the (B, W) statistics of the question from the (R, K) ones of its load."""
+    def place(self, question: Question, load: Load, stats: VocabStats) -> Reading:
+        """Return the reading of a question from the (R, K) statistics of its load."""
         window = question.window
         if load.columns is not None:
             stats = stats.widen(load.columns - window.start, window.stop - window.start)
-        return stats if load.rows is None else stats.spread(load.rows, self.canvas.rows)
+        if load.rows is not None:
+            stats = stats.spread(load.rows, self.canvas.rows)
+        return Reading(question, stats, None)
 
     def _inputs(self, load: Load, block: Block, rows: frozenset[int] | None) -> ModelInputs:
         tokens, valid, columns = load.tokens, load.valid, load.columns

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dllm_decode.data.canvas import Canvas
-from dllm_decode.decoding.loop import Run, finish
+from dllm_decode.decoding.loop import Decode, finish
 from dllm_decode.decoding.trace import StepEvent, Trace
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
@@ -122,12 +122,12 @@ def decode_parts(
     watched = trace is not None or options.on_step is not None
     pooled = count > size > 1 and not watched and can_share_forwards(strategy)
 
-    def begin(rows: Tensor) -> Run:
+    def begin(rows: Tensor) -> Decode:
         # Columns that are padding in every row of the batch cost time and change nothing.
         first = first_column(table.valid[rows])
         if trace is not None:
             trace.begin(identities[rows].tolist())
-        return Run(
+        return Decode(
             denoiser,
             _canvas(table, rows, first, denoiser.special.mask, device),
             strategy,
@@ -135,7 +135,7 @@ def decode_parts(
             identities[rows].to(device),
             _observer(options.on_step, trace, first, table.tokens.shape[1]),
             # What a row leaves free in a shared forward, another one takes.
-            worth_dropping=1.0 if pooled else None,
+            drop_at=1.0 if pooled else None,
         )
 
     groups = _groups(table, -(-size // GROUPS) if pooled else size, by_length=not watched)

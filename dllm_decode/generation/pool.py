@@ -7,15 +7,15 @@ than a forward may hold, the next waiting group begins. Knows questions and read
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dllm_decode.decoding.loop import Decoded, Run
+from dllm_decode.decoding.loop import Decode, Decoded
 from dllm_decode.forward.merge import merged, split
-from dllm_decode.forward.read import Question
+from dllm_decode.forward.question import Question, Reading
 from dllm_decode.strategy.strategy import Strategy
 
 IN_FLIGHT = 4
@@ -49,8 +49,8 @@ class Finished:
 @dataclass(slots=True)
 class _Group:
     rows: Tensor
-    run: Run
-    forwards: Iterator[Question]
+    decode: Decode
+    questions: Generator[Question, Reading, None]
     question: Question | None = None
 
     @property
@@ -58,13 +58,13 @@ class _Group:
         """The rows that its next forward runs."""
         if self.question is None:
             return 0
-        return self.run.canvas.rows if self.question.rows is None else len(self.question.rows)
+        return self.decode.canvas.rows if self.question.rows is None else len(self.question.rows)
 
 
 class Pool:
     """Runs groups of rows so that every forward has as many rows as it may have, while there are so many."""
 
-    def __init__(self, most_rows: int, begin: Callable[[Tensor], Run], waiting: list[Tensor]) -> None:
+    def __init__(self, most_rows: int, begin: Callable[[Tensor], Decode], waiting: list[Tensor]) -> None:
         """Take what is to be done.
 
         Args:
@@ -84,51 +84,55 @@ class Pool:
             yield from self._fill()
             if not self._running:
                 return
-            for group in self._forward():
-                self._resume(group)
+            for group, reading in self._forward():
+                self._resume(group, reading)
             yield from self._ended()
 
     def _fill(self) -> Iterator[Finished]:
         """Begin waiting groups until the next forward is full."""
         while self._waiting and sum(group.asked for group in self._running) < self._most:
-            flying = sum(group.run.canvas.rows for group in self._running)
+            flying = sum(group.decode.canvas.rows for group in self._running)
             if flying and flying + len(self._waiting[0]) > IN_FLIGHT * self._most:
                 return
             rows = self._waiting.popleft()
-            run = self._begin(rows)
-            group = _Group(rows, run, run.forwards())
+            decode = self._begin(rows)
+            group = _Group(rows, decode, decode.questions())
             self._running.append(group)
-            self._resume(group)
+            self._resume(group, None)
             yield from self._ended()
 
-    def _forward(self) -> list[_Group]:
-        """Run one forward for the oldest groups that fit into it, and return them."""
+    def _forward(self) -> list[tuple[_Group, Reading]]:
+        """Run one forward for the oldest groups that fit into it, and return them with what it answered each."""
         chosen: list[_Group] = []
         room = self._most
         for group in self._running:
             if not chosen or group.asked <= room:
                 chosen.append(group)
                 room -= group.asked
-        reader = chosen[0].run.reader
+        reader = chosen[0].decode.reader
         questions = [group.question for group in chosen if group.question is not None]
-        loads = [group.run.reader.load(question) for group, question in zip(chosen, questions, strict=True)]
+        loads = [group.decode.reader.load(question) for group, question in zip(chosen, questions, strict=True)]
         whole = merged(loads, reader.special.mask, picks=reader.picks)
         stats = reader.run(whole, questions[0].block)
         self._calls += 1
         parts = split(whole, loads, stats) if len(loads) > 1 else iter([stats])
-        for group, question, load, part in zip(chosen, questions, loads, parts, strict=True):
-            group.run.take(question, group.run.reader.place(question, load, part), None)
-        return chosen
+        return [
+            (group, group.decode.reader.place(question, load, part))
+            for group, question, load, part in zip(chosen, questions, loads, parts, strict=True)
+        ]
 
-    def _resume(self, group: _Group) -> None:
+    def _resume(self, group: _Group, reading: Reading | None) -> None:
         """Let a group go on to its next question; a part of its strategy may have forwards made on the way."""
-        before = group.run.model_calls
-        group.question = next(group.forwards, None)
-        self._calls += group.run.model_calls - before
+        shared = group.decode.progress.model_calls + (reading is not None)
+        try:
+            group.question = next(group.questions) if reading is None else group.questions.send(reading)
+        except StopIteration:
+            group.question = None
+        self._calls += group.decode.progress.model_calls - shared
 
     def _ended(self) -> Iterator[Finished]:
         ended = [group for group in self._running if group.question is None]
         self._running = [group for group in self._running if group.question is not None]
         for group in ended:
-            yield Finished(group.rows, group.run.decoded(), self._calls)
+            yield Finished(group.rows, group.decode.decoded(), self._calls)
             self._calls = 0

@@ -86,7 +86,7 @@ def run(
 
     Args:
         strategy: The schedule.
-        canvas: Decoded in place; or prompts, from which a canvas is made.
+        canvas: Left as it is; or prompts, from which a canvas is made.
         denoiser: The model; a fresh `ScriptedDenoiser` if not given.
         seed: Seed of all randomness.
         row_ids: The rows' identities for noise; their position in the batch if not given.

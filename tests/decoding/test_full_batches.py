@@ -57,7 +57,7 @@ def run(name: str) -> tuple[Decoded, int]:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_leaving_rows_out_changes_neither_tokens_nor_costs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fast, fewer = run(name)
-    monkeypatch.setattr(remaining, "WORTH_DROPPING", -1.0)
+    monkeypatch.setattr(remaining, "DROP_AT", -1.0)
     plain, all_rows = run(name)
     assert torch.equal(fast.canvas.tokens, plain.canvas.tokens)
     assert torch.equal(fast.forward_passes, plain.forward_passes)
@@ -80,7 +80,7 @@ def test_planned_forwards_keep_every_row() -> None:
 
 def cached(strategy: Strategy, monkeypatch: pytest.MonkeyPatch, worth: float) -> tuple[Decoded, list[int]]:
     """Return a decode on a scripted model and the rows of its forwards."""
-    monkeypatch.setattr(remaining, "WORTH_DROPPING", worth)
+    monkeypatch.setattr(remaining, "DROP_AT", worth)
     model = ScriptedDenoiser(wander=0.2)
     done = decode(model, kit_canvas(PROMPTS, LENGTH), strategy, seed=4)
     return done, [len(canvas) for canvas in model.canvases]
@@ -113,7 +113,7 @@ def test_a_cut_cache_of_a_real_model_gives_the_same_tokens(
     strategy = Strategy.load("fast-dllm").override({"gen_length": LENGTH, **changes})
     results = []
     for worth in (0.99, -1.0):
-        monkeypatch.setattr(remaining, "WORTH_DROPPING", worth)
+        monkeypatch.setattr(remaining, "DROP_AT", worth)
         model = BidirectionalLlama(random_llama(), SPECIAL, None, torch.device("cpu"))
         monkeypatch.setattr(model, "_tokens_a_piece", 40)  # several pieces of rows, of a cut cache
         results.append(decode(model, canvas_of(PROMPTS, LENGTH), strategy, seed=4))
@@ -160,7 +160,7 @@ def test_a_forward_over_rows_that_the_cache_has_dropped_computes_everything(
 ) -> None:
     changes = {"block.length": 4, "scheduler.threshold": 0.3, "cache": cache, "gen_length": LENGTH}
     strategy = Strategy.load("fast-dllm").override(changes).model_copy(update=parts)
-    monkeypatch.setattr(remaining, "WORTH_DROPPING", 0.99)
+    monkeypatch.setattr(remaining, "DROP_AT", 0.99)
     model = BidirectionalLlama(random_llama(), SPECIAL, None, torch.device("cpu"))
     done = decode(model, canvas_of(PROMPTS, LENGTH), strategy)
     assert not done.canvas.undecided.any()

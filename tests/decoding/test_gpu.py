@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dllm_decode import DiffusionLM
-from dllm_decode.decoding.loop import Run
+from dllm_decode.decoding.loop import Decode
 from dllm_decode.forward import statistics_kernel
 from dllm_decode.strategy.strategy import Strategy
 from tests.support.checkpoints import write_small_model
@@ -33,9 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make every wait of the host for the device an error, from the first forward to the last commit."""
-    forwards = Run.forwards
+    questions = Decode.questions
 
-    def strictly(run: Run) -> Any:
+    def strictly(run: Decode) -> Any:
         verify = run.contract.verify
 
         def relaxed() -> None:
@@ -44,9 +44,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
         monkeypatch.setattr(run.contract, "verify", relaxed)
         torch.cuda.set_sync_debug_mode("error")
-        return forwards(run)
+        return questions(run)
 
-    monkeypatch.setattr(Run, "forwards", strictly)
+    monkeypatch.setattr(Decode, "questions", strictly)
     yield
     torch.cuda.set_sync_debug_mode("default")
 

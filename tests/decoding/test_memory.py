@@ -15,9 +15,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from dllm_decode.data.canvas import Canvas
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.data.stats import VocabStats
-from dllm_decode.decoding.loop import Run
+from dllm_decode.decoding.loop import Decode
 from dllm_decode.forward import statistics_kernel
-from dllm_decode.forward.read import Load, Question, Reader
+from dllm_decode.forward.question import Question
+from dllm_decode.forward.read import Load, Reader
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.strategy.strategy import Strategy
 
@@ -105,8 +106,8 @@ def test_a_forward_of_64_rows_of_1024_columns_holds_less_than_a_gib(
     tokens = torch.zeros(ROWS, COLUMNS, dtype=torch.int64, device=META)
     where = torch.zeros(ROWS, COLUMNS, dtype=torch.bool, device=META)
     canvas = Canvas(tokens, where, where, PROMPT, SPECIAL.mask, padded=padded, uniform=True)
-    run = Run(denoiser, canvas, strategy, 0, torch.zeros(ROWS, dtype=torch.int64, device=META))
-    question = next(run.forwards())
+    run = Decode(denoiser, canvas, strategy, 0, torch.zeros(ROWS, dtype=torch.int64, device=META))
+    question = next(run.questions())
     reader: Reader = run.reader
     load: Load = reader.load(question)
     with torch.inference_mode(), Alive() as alive:

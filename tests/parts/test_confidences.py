@@ -201,10 +201,9 @@ def test_a_debiased_prior_and_a_prior_alone_need_no_other_loop(tmp_path: Path) -
         steps=5,
         confidence={"name": "frequency-debiased", "file": str(file), "of": "certainty-prior"},
     )
-    canvas = canvas_of(PROMPTS, LENGTH)
-    done = decode(FunctionModel(random_logits), canvas, strategy)
-    assert not canvas.undecided.any() and done.forward_passes.tolist() == [5, 5]
-    assert not (canvas.tokens == SPECIAL.mask).any()
+    done = decode(FunctionModel(random_logits), canvas_of(PROMPTS, LENGTH), strategy)
+    assert not done.canvas.undecided.any() and done.forward_passes.tolist() == [5, 5]
+    assert not (done.canvas.tokens == SPECIAL.mask).any()
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_guidance_moves_the_logits_away_from_the_unconditional_ones() -> None:
         )
         canvas = canvas_of([PROMPT], 2)
         decoded = decode(FunctionModel(logits_of), canvas, strategy)
-        assert canvas.tokens[0, -2:].tolist() == [winner] * 2
+        assert decoded.canvas.tokens[0, -2:].tolist() == [winner] * 2
         assert decoded.model_calls == 2  # the two halves are one call
 
 
@@ -211,7 +211,7 @@ def test_an_end_token_with_nothing_open_before_it_ends_the_row_at_no_cost() -> N
     model = model_with([0.9, 0.8, 0.7, 0.6, 0.1, 0.1, 0.1, 0.1], tokens=[4, 4, eos, 4, 4, 4, 4, 4])
     canvas = canvas_of([PROMPT], 8)
     decoded = decode(model, canvas, strategy)
-    assert canvas.tokens[0, 3:].tolist() == [4, 4, eos, eos, eos, eos, eos, eos]
+    assert decoded.canvas.tokens[0, 3:].tolist() == [4, 4, eos, eos, eos, eos, eos, eos]
     assert decoded.model_calls == 3
 
 
@@ -220,8 +220,9 @@ def test_an_end_token_with_open_positions_before_it_does_not_end_the_row() -> No
     strategy = Strategy.load("llada", gen_length=4).override({"stop": ["eos"]})
     model = model_with([0.1, 0.9, 0.5, 0.4], tokens=[4, eos, 5, 6])
     canvas = canvas_of([PROMPT], 4)
-    assert decode(model, canvas, strategy).model_calls == 4
-    assert canvas.tokens[0, 3:].tolist() == [4, eos, 5, 6]
+    decoded = decode(model, canvas, strategy)
+    assert decoded.model_calls == 4
+    assert decoded.canvas.tokens[0, 3:].tolist() == [4, eos, 5, 6]
 
 
 def test_a_row_that_ended_early_costs_what_it_costs_alone() -> None:
