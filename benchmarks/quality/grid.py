@@ -26,6 +26,7 @@ from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.space import Space
 from dllm_search.trials import study as studies
+from dllm_search.trials.record import Tried
 
 OUT = Path(__file__).parents[1] / "results" / "grid.json"
 LARGEST = 60
@@ -150,7 +151,7 @@ def compare(
     spent_after = {"forwards": paid.forwards, "trials": 0}
     reached: dict[str, int] | None = None
 
-    def watch(tried: studies.Tried) -> None:
+    def watch(tried: Tried) -> None:
         nonlocal reached
         spent_after.update(forwards=paid.forwards, trials=spent_after["trials"] + 1)
         if tried.candidate is None or tried.reason or reached is not None:

@@ -1,7 +1,6 @@
 """Adds the `search` commands and `demo` to the command line; `run`, `report` and `export` are here.
 
-Knows options and messages; the commands for many machines are in `worker_commands`. Imports neither torch nor
-Optuna until a command runs.
+Knows options and messages. Imports neither torch nor Optuna until a command runs.
 """
 
 from __future__ import annotations
@@ -15,21 +14,13 @@ import typer
 
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
-from dllm_search.trials.worker_commands import proxy, worker
+from dllm_search.options import with_settings
 
 if TYPE_CHECKING:
     import optuna
 
     from dllm_search.tune import TuneResult
 
-Storage = Annotated[
-    str | None,
-    typer.Option("--storage", help="A journal file or a database URL; OUT/study.journal if not given."),
-]
-Study = Annotated[str | None, typer.Option("--study", help="The study's name; TASK-MODEL if not given.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder of the results; dllm-search/TASK if not given.")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
@@ -44,89 +35,19 @@ def dllm_command(app: typer.Typer) -> None:
     commands.command("run")(run)
     commands.command("report")(report)
     commands.command("export")(export)
-    commands.command("worker")(worker)
-    commands.command("proxy")(proxy)
     app.add_typer(commands, name="search", no_args_is_help=True)
     app.command("demo")(demo)
 
 
+@with_settings()
 def run(
     task: Annotated[
         list[str],
         typer.Option("--task", "-t", help="The task's name. Repeatable: tunes each, one after another."),
     ],
-    trials: Annotated[
-        int, typer.Option("--trials", "-n", help="Different strategies in all, earlier runs included.")
-    ] = 40,
     model: Annotated[
         str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a hub name.")
     ] = "tiny",
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            "--strategy",
-            "-s",
-            help="A recipe or YAML: tune that composition only. A YAML with `space:` limits.",
-        ),
-    ] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fix", metavar="PATH=VALUE", help="Leave a choice out, e.g. scheduler=threshold. Repeatable."
-        ),
-    ] = None,
-    objective: Annotated[
-        str,
-        typer.Option(
-            "--objective",
-            help="pareto: accuracy up, cost down. constrained: least cost within --max-drop; stops bad trials early. "
-            "aup: area under accuracy over tokens a forward.",
-        ),
-    ] = "pareto",
-    max_drop: Annotated[
-        float,
-        typer.Option("--max-drop", help="Points of accuracy that may be lost, for --objective constrained."),
-    ] = 1.0,
-    cost: Annotated[
-        str,
-        typer.Option(
-            "--cost", help="forwards; or seconds (an answer), tokens-per-second: measured on the device."
-        ),
-    ] = "forwards",
-    cost_batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--cost-batch-size",
-            help="Prompts timed together; 1 for seconds, --batch-size for tokens-per-second if not given.",
-        ),
-    ] = None,
-    sampler: Annotated[str, typer.Option("--sampler", help="tpe or nsga2.")] = "tpe",
-    storage: Storage = None,
-    study: Study = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the search and of the decoding noise.")] = 0,
-    out: Out = None,
-    examples: Annotated[int, typer.Option("--examples", help="Of the tune split, for every trial.")] = 200,
-    verify_examples: Annotated[
-        int,
-        typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen."),
-    ] = 500,
-    test_examples: Annotated[
-        int, typer.Option("--test-examples", help="Of the test split, for the report.")
-    ] = 500,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Examples decoded together.")] = 64,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds after which no new trial is begun.")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", help="Processes on this machine; `search worker` adds more from anywhere.")
-    ] = 1,
-    generation: Annotated[
-        int | None,
-        typer.Option(
-            "--generation",
-            help="Trials that may run at the same time; 8 with several workers or a database, else 1.",
-        ),
-    ] = None,
     presets: Annotated[
         bool,
         typer.Option(help="Keep what is chosen for `--strategy tuned`, and start from what similar tasks chose."),
@@ -134,6 +55,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
     from dllm_decode.commands.output import note, quiet_stdout
@@ -142,107 +64,67 @@ def run(
 
     for name in task:
         load_registry().task(name)
-    options: dict[str, Any] = {
-        "device": device,
-        "dtype": dtype,
-        "presets": presets,
-        "say": note,
-        "trials": trials,
-        "strategy": strategy,
-        "fix": dict(parse_override(text) for text in fix or []),
-        "objective": objective,
-        "max_drop": max_drop,
-        "cost": cost,
-        "cost_batch_size": cost_batch_size,
-        "sampler": sampler,
-        "storage": storage,
-        "study": study,
-        "seed": seed,
-        "examples": examples,
-        "verify_examples": verify_examples,
-        "test_examples": test_examples,
-        "batch_size": batch_size,
-        "timeout": timeout,
-        "workers": workers,
-        "generation": generation,
-    }
+    out = options.pop("out")
+    options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
+    own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
     with quiet_stdout(as_json):
         from dllm_search.tune import tune, tune_all
 
         try:
             if len(task) == 1:
                 folder = Path("dllm-search") / task[0] if out is None else out
-                results = {task[0]: tune(model, task[0], out=folder, **options)}
+                results = {task[0]: tune(model, task[0], out=folder, **own, **options)}
             else:
-                results = tune_all(model, task, out=out or Path("dllm-search"), **options)
+                results = tune_all(model, task, out=out or Path("dllm-search"), **own, **options)
         except KeyboardInterrupt:
             note("interrupted; nothing is lost, the same command goes on from here")
             raise
     _show(results, as_json)
 
 
+@with_settings(only=("storage", "study", "out", "verify_examples", "test_examples", "batch_size"))
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
-    storage: Storage = None,
-    study: Study = None,
-    out: Out = None,
-    verify_examples: Annotated[
-        int,
-        typer.Option("--verify-examples", help="Of the tune split, for the best few, before one is chosen."),
-    ] = 500,
-    test_examples: Annotated[int, typer.Option("--test-examples", help="Of the test split.")] = 500,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Examples decoded together.")] = 64,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
     from dllm_decode.commands.output import note, quiet_stdout
     from dllm_decode.plugins.registry import load_registry
 
     chosen_task = load_registry().task(task)
-    folder = Path("dllm-search") / task if out is None else out
+    folder = options.pop("out") or Path("dllm-search") / task
     with quiet_stdout(as_json):
         from dllm_search.settings import Settings
         from dllm_search.tune import load, report_on
 
-        kept = _open(storage, study, folder)
-        begun = kept.user_attrs["setup"]
-        settings = Settings(
-            trials=max(1, len(kept.trials)),
-            seed=begun["seed"],
-            examples=begun["examples"],
-            verify_examples=verify_examples,
-            test_examples=test_examples,
-            batch_size=batch_size,
-            out=folder,
-            objective=begun.get("objective", "pareto"),
-            max_drop=begun.get("max_drop", 1.0),
-            cost=begun.get("cost", "forwards"),
-            cost_batch_size=begun.get("cost_batch_size"),
-        )
+        kept = _open(options["storage"], options["study"], folder)
+        begun = {key: value for key, value in kept.user_attrs["setup"].items() if key in Settings.model_fields}
+        settings = Settings(**options, **begun, trials=max(1, len(kept.trials)), out=folder)
         result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
     _show({task: result}, as_json)
 
 
+@with_settings(only=("storage", "study"))
 def export(
-    storage: Storage = None,
-    study: Study = None,
     trial: Annotated[
         int | None, typer.Option("--trial", help="A trial's number; the chosen strategy if not given.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="A YAML file; stdout if not given.")] = None,
+    **options: Any,
 ) -> None:
     """Write a strategy of a study as YAML that `--strategy FILE` accepts, with where it came from in comments."""
     from dllm_decode.errors import ConfigError
     from dllm_decode.files import write_atomically
 
-    if storage is None:
+    if options["storage"] is None:
         raise ConfigError(
             "give --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal"
         )
-    kept = _open(storage, study, Path())
+    kept = _open(options["storage"], options["study"], Path())
     if trial is None:
         text = kept.user_attrs.get("chosen")
         if text is None:

@@ -15,7 +15,7 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.constrained import DEARER, ConstrainedJudge, part, pruner
 from dllm_search.judge.costs import Stopwatch
-from dllm_search.judge.goals import Judge, area, area_judge
+from dllm_search.judge.goals import Judge, area, area_judge, below_reach, pareto_judge
 from dllm_search.judge.objective import Objective
 from dllm_search.judge.score import Score
 from dllm_search.report.choose import (
@@ -36,7 +36,9 @@ from dllm_search.settings import Settings
 from dllm_search.space.baselines import baselines, reference_digests
 from dllm_search.space.space import Space
 from dllm_search.trials import study as studies
-from dllm_search.trials.generations import OUTCOMES, unpack_score
+from dllm_search.trials.driver import run
+from dllm_search.trials.generations import Plan, Shortfall
+from dllm_search.trials.record import STOPPED, Tried, candidate_of, judged, shortfalls_as_noted
 
 FEWEST_RACED = 32
 """Examples on which a reference is looked at, at least, before it is given up for another."""
@@ -57,59 +59,72 @@ class Search:
     """Where time is the cost."""
     nearest: Sequence[Strategy] = ()
     """Found for similar tasks earlier; tried right after the reference."""
+    at_once: int = 1
+    """Strategies that are scored at the same time, where an executor has several workers."""
     _reference: Candidate | None = None
 
     def begin(self, study: optuna.Study, space: Space) -> list[Strategy]:
-        """Queue the baselines as the study's first trials; return those that only count as controls."""
-        if again := studies.retry_abandoned(study):
-            self.say(f"{again} trials of an interrupted run are tried again")
-        # What is near may have changed since a study was begun; its own trials may not.
-        begun = bool(study.get_trials(deepcopy=False))
-        return studies.enqueue(study, space, self._known() if begun else self.first())
+        """Note in a new study what it tries first; return those of it that only count as controls."""
+        # What is near may have changed since a study was begun; its own first trials may not.
+        first = studies.note_first(study, self.first())
+        return [strategy for strategy in first if space.parameters(strategy) is None]
 
     def first(self) -> list[Strategy]:
         """Return what a new study tries first: the reference, what similar tasks chose, published settings."""
         known = self._known()
         return [*known[:1], *self.nearest, *known[1:]]
 
-    def run(
-        self, study: optuna.Study, space: Space, watch: Callable[[studies.Tried], None] | None = None
-    ) -> None:
+    def run(self, study: optuna.Study, space: Space, watch: Callable[[Tried], None] | None = None) -> None:
         """Try strategies until the study holds as many as asked for; `watch` is told of every trial."""
         settings = self.settings
         progress = self.progress()
-        judge = self.judge(study, progress)
+        judge = self.judge(progress)
         for candidate in self.tried(study):
             progress.see(candidate)
         for candidate in self.stopped(study):
             progress.see(candidate, stopped=True)
-        if judge is not None:
-            progress.reference = self.reference().score
-        elif not space.whole:
-            # A limited space may not hold the quality to keep, so it is measured beside the study.
-            first = baselines(self.gen_length, limit=1)
-            for strategy in first:
-                progress.see(Candidate(strategy, self.score(strategy), strategy.name))
-                progress.scores.pop(strategy.digest(), None)
 
-        def told(tried: studies.Tried) -> None:
+        def told(tried: Tried) -> None:
             progress.tell(tried)
             if watch is not None:
                 watch(tried)
 
-        ended = studies.run(
+        ended = run(
             study,
-            space,
-            self.score,
+            self.plan(study, space, progress),
+            judge,
             trials=settings.trials,
-            seed=settings.seed,
-            sampler=settings.sampler,
+            at_once=self.at_once,
             timeout=settings.timeout,
-            floor=progress.floor,
-            judge=judge,
             on_trial=told,
         )
         self.say(f"search ended: {ended}")
+
+    def plan(self, study: optuna.Study, space: Space, progress: Progress) -> Plan:
+        """Return what decides what the study tries."""
+        settings = self.settings
+        shortfall: Shortfall = shortfalls_as_noted
+        if settings.objective != "pareto":
+            progress.reference = self.reference().score
+        else:
+            beside = None
+            if not space.whole:
+                # A limited space may not hold the quality to keep, so it is measured beside the study.
+                (baseline,) = baselines(self.gen_length, limit=1)
+                score = self.score(baseline)
+                beside = score.accuracy
+                if progress.reference is None or beside > progress.reference.accuracy:
+                    progress.reference = score
+            shortfall = below_reach(reference_digests(self.gen_length), beside)
+        return Plan(
+            space,
+            studies.note_first(study, self.first()),
+            study.user_attrs[studies.SETUP].get("generation") or settings.width(),
+            settings.seed,
+            settings.sampler,
+            shortfall,
+            pruner() if settings.objective == "constrained" else None,
+        )
 
     def score(self, strategy: Strategy) -> Score:
         """Return the score on the examples that every trial sees."""
@@ -131,10 +146,6 @@ class Search:
             self._reference = best
         return self._reference
 
-    def adopt_reference(self, reference: Candidate) -> None:
-        """Take the reference from whoever has scored it already."""
-        self._reference = reference
-
     def _may_beat(self, strategy: Strategy, best: Score) -> bool:
         if self.settings.objective != "constrained":
             return True
@@ -149,29 +160,17 @@ class Search:
 
     def tried(self, study: optuna.Study) -> list[Candidate]:
         """Return every strategy that the study has scored, once, in order."""
-        found: dict[str, Candidate] = {}
-        for trial in studies.complete(study):
-            digest = trial.user_attrs["digest"]
-            label = trial.user_attrs.get("label", "")
-            if digest in found:
-                continue
-            strategy = Strategy.from_yaml(trial.user_attrs["strategy"], f"trial {trial.number}")
-            # What another machine has decoded is not decoded again here.
-            score = unpack_score(trial.user_attrs) if OUTCOMES in trial.user_attrs else self.score(strategy)
-            found[digest] = Candidate(strategy, score, label)
-        return list(found.values())
+        return [candidate_of(trial) for trial in judged(studies.complete(study)).values()]
 
     def stopped(self, study: optuna.Study, reason: str = "") -> list[Candidate]:
         """Return the strategies stopped early for a reason and never scored whole, with what was seen of them."""
-        found: dict[str, Candidate] = {}
-        whole = {trial.user_attrs["digest"] for trial in studies.complete(study)}
-        for trial in studies.stopped(study):
-            noted = trial.user_attrs
-            if noted["digest"] in whole or reason not in noted["stopped"]:
-                continue
-            strategy = Strategy.from_yaml(noted["strategy"], f"trial {trial.number}")
-            found[noted["digest"]] = Candidate(strategy, studies.glimpse(trial), noted.get("label", ""))
-        return list(found.values())
+        whole = judged(studies.complete(study))
+        found = judged(studies.stopped(study))
+        return [
+            candidate_of(trial)
+            for digest, trial in found.items()
+            if digest not in whole and reason in trial.user_attrs[STOPPED]
+        ]
 
     def conclude(self, study: optuna.Study, record: dict[str, Any]) -> Report:
         """Choose on the tuning split, measure on the test split, and say what came out.
@@ -259,12 +258,12 @@ class Search:
             )
         return choice
 
-    def judge(self, study: optuna.Study, progress: Progress) -> Judge | None:
-        """Return the judge of what a trial's strategy is worth; None where that is accuracy and cost."""
+    def judge(self, progress: Progress) -> Judge:
+        """Return the judge of what a trial's strategy is worth."""
         if self.settings.objective == "aup":
             return area_judge(self.score, self.reference().score)
         if self.settings.objective == "pareto":
-            return None
+            return pareto_judge(self.score)
         settings, reference = self.settings, self.reference()
         judge = ConstrainedJudge(
             self._score_rows,
@@ -274,8 +273,6 @@ class Search:
             settings.seed,
             settings.batch_size,
         )
-        with studies.quiet():
-            study.pruner = pruner()
         paid = progress.saved
         progress.saved = lambda: judge.spared + paid()
         return judge

@@ -1,82 +1,142 @@
-"""The settings of a search, checked before anything is loaded or decoded."""
+"""The settings of a search, checked before anything is loaded or decoded.
+
+One model: its fields are the keywords of `tune` and the options of `search run`, its descriptions their help.
+Imports neither torch nor Optuna.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from dllm_decode.errors import ConfigError, unknown_name
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dllm_decode.errors import ConfigError, readable, unknown_name
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.judge.costs import COSTS
-from dllm_search.judge.goals import AXES
-from dllm_search.trials.storage import shared
 
-OBJECTIVES = tuple(AXES)
+CHOICES = {
+    "objective": ("pareto", "constrained", "aup"),
+    "cost": ("forwards", "seconds", "tokens-per-second"),
+    "sampler": ("tpe", "nsga2"),
+}
 GENERATION = 8
-"""Trials of a shared search that may run at the same time, if nothing else is asked for."""
-SAMPLERS = ("tpe", "nsga2")
+"""Trials of a generation where several workers decode, if nothing else is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a search is asked to do; see `tune` for the meaning of each."""
+class SharedOptions(TypedDict, total=False):
+    """The settings that several searches may share, as keywords."""
 
-    trials: int = 40
-    strategy: str | Path | dict[str, Any] | Strategy | None = None
-    fix: dict[str, Any] = field(default_factory=dict)
-    objective: str = "pareto"
-    max_drop: float = 1.0
-    """The loss of accuracy, in points, that counts as none under the objective "constrained"."""
-    cost: str = "forwards"
-    cost_batch_size: int | None = None
-    """Prompts decoded together where time is the cost; None is 1 for seconds, else `batch_size`."""
-    sampler: str = "tpe"
-    storage: str | Path | None = None
-    study: str | None = None
-    seed: int = 0
-    out: str | Path | None = None
-    examples: int = 200
-    verify_examples: int = 500
-    test_examples: int = 500
-    batch_size: int = 64
-    timeout: float | None = None
-    workers: int = 1
-    """Processes on this machine."""
-    generation: int | None = None
-    """Trials that may run at the same time; None is `GENERATION` with several workers or a server, else 1."""
+    trials: int
+    strategy: str | Path | dict[str, Any] | Strategy | None
+    fix: dict[str, Any]
+    objective: str
+    max_drop: float
+    cost: str
+    cost_batch_size: int | None
+    sampler: str
+    storage: str | Path | None
+    study: str | None
+    seed: int
+    examples: int
+    verify_examples: int
+    test_examples: int
+    batch_size: int
+    timeout: float | None
+    workers: int
+    ray_address: str | None
+    generation: int | None
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+
+class Options(SharedOptions, total=False):
+    """Every setting as a keyword; a test holds it to the fields of `Settings`."""
+
+    out: str | Path | None
+
+
+class Settings(BaseModel):
+    """What a search is asked to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    trials: int = Field(40, ge=1, description="Different strategies in all, earlier runs included.")
+    strategy: str | Path | dict[str, Any] | Strategy | None = Field(
+        None, description="A recipe or YAML: tune that composition only. A YAML with `space:` limits."
+    )
+    fix: dict[str, Any] = Field(
+        default_factory=dict, description="Leave a choice out, e.g. scheduler=threshold. Repeatable."
+    )
+    objective: str = Field(
+        "pareto",
+        description="pareto: accuracy up, cost down. constrained: least cost within --max-drop; stops bad trials "
+        "early. aup: area under accuracy over tokens a forward.",
+    )
+    max_drop: float = Field(
+        1.0, ge=0, le=100, description="Points of accuracy that may be lost, for --objective constrained."
+    )
+    cost: str = Field(
+        "forwards", description="forwards; or seconds (an answer), tokens-per-second: measured on the device."
+    )
+    cost_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Prompts timed together; 1 for seconds, --batch-size for tokens-per-second if not given.",
+    )
+    sampler: str = Field("tpe", description="tpe or nsga2.")
+    storage: str | Path | None = Field(
+        None, description="A journal file or a database URL; OUT/study.journal if not given."
+    )
+    study: str | None = Field(None, description="The study's name; TASK-MODEL if not given.")
+    seed: int = Field(0, description="Of the search and of the decoding noise.")
+    out: str | Path | None = Field(None, description="Folder of the results; dllm-search/TASK if not given.")
+    examples: int = Field(200, ge=1, description="Of the tune split, for every trial.")
+    verify_examples: int = Field(
+        500, ge=1, description="Of the tune split, for the best few, before one is chosen."
+    )
+    test_examples: int = Field(500, ge=1, description="Of the test split, for the report.")
+    batch_size: int = Field(64, ge=1, description="Examples decoded together.")
+    timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial is begun.")
+    workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
+    ray_address: str | None = Field(
+        None, description="A Ray cluster whose workers decode, e.g. auto; this machine if not given."
+    )
+    generation: int | None = Field(
+        None,
+        ge=1,
+        description="Trials drawn together, which do not know each other's results; the study's own, else 8 with "
+        "several workers, else 1.",
+    )
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        """Check the settings.
 
         Raises:
-            ConfigError: A number out of range, or an unknown objective or sampler.
+            ConfigError: A name that is unknown, or a value that cannot be meant.
         """
-        for name in ("trials", "examples", "verify_examples", "test_examples", "batch_size", "workers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name.replace('_', '-')}: should be at least 1, got {getattr(self, name)}"
-                )
-        if self.generation is not None and self.generation < 1:
-            raise ConfigError(f"generation: should be at least 1, got {self.generation}")
-        if self.timeout is not None and self.timeout <= 0:
-            raise ConfigError(f"timeout: should be above 0 seconds, got {self.timeout}")
-        if not 0 <= self.max_drop <= 100:
-            raise ConfigError(f"max-drop: should be between 0 and 100 points, got {self.max_drop}")
-        if self.cost_batch_size is not None and self.cost_batch_size < 1:
-            raise ConfigError(f"cost-batch-size: should be at least 1, got {self.cost_batch_size}")
-        if self.objective not in OBJECTIVES:
-            raise ConfigError(unknown_name("objective", self.objective, OBJECTIVES))
-        if self.cost not in COSTS:
-            raise ConfigError(unknown_name("cost", self.cost, COSTS))
+        fields = type(self).model_fields
+        if unknown := next((name for name in options if name not in fields), None):
+            raise ConfigError(f"{unknown}: {unknown_name('setting', unknown, fields)}")
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            raise ConfigError(readable(error, "search")) from None
+
+    @field_validator(*CHOICES)
+    @classmethod
+    def _check_choice(cls, value: str, info: Any) -> str:
+        known = CHOICES[info.field_name]
+        if value not in known:
+            raise ValueError(unknown_name(info.field_name, value, known))
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
         if self.objective == "aup" and self.cost != "forwards":
-            raise ConfigError(
+            raise ValueError(
                 f"cost: AUP is an area over tokens per forward, so objective aup takes cost forwards, not {self.cost}"
             )
         if self.objective == "constrained" and self.sampler != "tpe":
-            raise ConfigError("sampler: objective constrained has one value to lower; it takes sampler tpe")
-        if self.sampler not in SAMPLERS:
-            raise ConfigError(unknown_name("sampler", self.sampler, SAMPLERS))
+            raise ValueError("sampler: objective constrained has one value to lower; it takes sampler tpe")
+        return self
 
     def timed_together(self) -> int:
         """Return how many prompts are decoded together where time is the cost."""
@@ -84,13 +144,23 @@ class Settings:
             return self.cost_batch_size
         return 1 if self.cost == "seconds" else self.batch_size
 
-    def width(self) -> int | None:
-        """Return how many trials may run at the same time; None if each waits for the one before it."""
-        together = self.workers > 1 or shared(self.place())
-        return self.generation or (GENERATION if together else None)
+    def width(self) -> int:
+        """Return how many trials a new study draws together."""
+        several = self.workers > 1 or self.ray_address is not None
+        return self.generation or (GENERATION if several else 1)
 
     def place(self) -> str | Path | None:
         """Return where the study is kept: the storage given, else a journal beside the results, else only in memory."""
         if self.storage is not None or self.out is None:
             return self.storage
         return Path(self.out) / "study.journal"
+
+    def fixed(self) -> dict[str, Any]:
+        """Return the settings that must stay the same while a study grows."""
+        names = ["examples", "seed", "sampler", "objective", "cost"]
+        if self.objective == "constrained":
+            names.append("max_drop")
+        if self.generation is not None:
+            names.append("generation")
+        timed = {"cost_batch_size": self.timed_together()} if self.cost != "forwards" else {}
+        return {**{name: getattr(self, name) for name in names}, **timed}

@@ -6,10 +6,10 @@ Loads the model and opens the study; leaves the search itself to `search`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import optuna
 
@@ -20,16 +20,15 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.function_task import function_task
 from dllm_search.judge.costs import ROUNDS, Stopwatch
-from dllm_search.judge.objective import TaskObjective
+from dllm_search.judge.objective import Executor, TaskObjective
 from dllm_search.report.choose import Candidate
 from dllm_search.report.progress import Say
 from dllm_search.report.report import Report
 from dllm_search.search import Search
-from dllm_search.settings import Settings
+from dllm_search.settings import Options, Settings, SharedOptions
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
 from dllm_search.space.space import Space
-from dllm_search.trials.joining import default_name, take_part
 from dllm_search.trials.study import open_study
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def tune(
     cache: bool | Path = True,
     presets: bool | str | Path = False,
     say: Say | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> TuneResult:
     """Search the schedule with the fewest forward passes that keeps a task's accuracy.
 
@@ -95,33 +94,31 @@ def tune(
         presets: Keep what is chosen for `--strategy tuned`, and start from what was kept for similar tasks: True in the
             user's folder, a folder, False not at all.
         say: Told what happens, line by line; None keeps quiet.
-        **options: Fields of `Settings`: `trials` (different strategies in all), `strategy` (what to search: None for
-            everything, or one composition, or a space), `fix` (path -> value), `examples` (of the tune split, a
-            trial), `verify_examples`, `test_examples`, `out` (a folder, None writes nothing), `storage`, `study`,
-            `seed`, `batch_size`, `timeout` (seconds), `sampler`, `objective` ("pareto"; "constrained", which stops bad
-            trials early; "aup"), `max_drop` (points of accuracy that may be lost under "constrained"), `cost`
-            ("forwards", "seconds" an answer or "tokens-per-second", measured), `cost_batch_size`.
+        **options: Fields of `Settings`, where each is described: `trials`, `strategy` (what to search), `fix` (path ->
+            value), `objective`, `examples`, `storage`, `out` (a folder; None writes nothing), `seed`, and others.
 
     Raises:
         DecodeError: Anything in the above is not as it should be.
         KeyboardInterrupt: The same call continues where it stopped if the study has a storage or an `out`.
     """
-    settings = _settings(options)
+    settings = Settings(**options)
     chosen_task = as_task(task, prompts, gen_length)
     space = Space.load(settings.strategy, chosen_task.gen_length).limited(settings.fix)
     lm = load(model, device, dtype)
-    name = settings.study or default_name(chosen_task.name, lm.name)
+    name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     search, objective = build_search(lm, chosen_task, settings, cache, say)
     folder = chosen_folder(presets)
     if folder is not None:
         search.nearest = starting_points(lm, chosen_task, folder)
-    study = open_study(settings.place(), name, setup(lm, chosen_task, settings, space), search.say)
+    study = open_study(
+        settings.place(),
+        name,
+        setup(lm, chosen_task, settings, space),
+        search.say,
+        defaults={"generation": settings.width()},
+    )
     started = time.perf_counter()
-    if settings.width() is None:
-        search.begin(study, space)
-        search.run(study, space)
-    else:
-        search.say(f"search ended: {take_part(search, study, space, lm, chosen_task, device)}")
+    search.run(study, space)
     record = _record(lm, settings, name, space, search, objective)
     report = search.conclude(study, record)
     for quantity, spent in (
@@ -145,7 +142,7 @@ def tune_all(
     presets: bool | str | Path = True,
     out: str | Path | None = None,
     say: Say | None = None,
-    **options: Any,
+    **options: Unpack[SharedOptions],
 ) -> dict[str, TuneResult]:
     """Tune several tasks one after another, each starting from what the earlier ones chose; return results by name.
 
@@ -216,34 +213,31 @@ def setup(lm: DiffusionLM, task: Task, settings: Settings, space: Space) -> dict
         "task": task.name,
         "gen_length": task.gen_length,
         "model": lm.fingerprint,
-        "examples": settings.examples,
-        "seed": settings.seed,
-        "sampler": settings.sampler,
-        "objective": settings.objective,
-        "cost": settings.cost,
-        **({"max_drop": settings.max_drop} if settings.objective == "constrained" else {}),
-        **({"cost_batch_size": settings.timed_together()} if settings.cost != "forwards" else {}),
+        **settings.fixed(),
         "space": space.fingerprint(),
         "everything": space.whole,
-        "generation": settings.width(),
     }
 
 
-def _settings(options: Mapping[str, Any]) -> Settings:
-    try:
-        return Settings(**options)
-    except TypeError as error:
-        known = ", ".join(Settings.__dataclass_fields__)
-        raise ConfigError(f"tune: {error}; options are {known}") from None
-
-
 def build_search(
-    lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Path, say: Say | None
+    lm: DiffusionLM,
+    task: Task,
+    settings: Settings,
+    cache: bool | Path,
+    say: Say | None,
+    executor: Executor | None = None,
 ) -> tuple[Search, TaskObjective]:
-    """Return a search of a task with a model, and its objective."""
-    objective = TaskObjective(lm, task, batch_size=settings.batch_size, seed=settings.seed, cache=cache)
+    """Return a search of a task with a model, and its objective; `executor` decodes, None is this process."""
+    objective = TaskObjective(
+        lm, task, batch_size=settings.batch_size, seed=settings.seed, cache=cache, executor=executor
+    )
     watch = _stopwatch(lm, task, settings, cache)
-    return Search(task.name, task.gen_length, objective, settings, say or (lambda line: None), watch), objective
+    # A device that measures time must not be shared.
+    at_once = settings.workers if executor is not None and watch is None else 1
+    search = Search(
+        task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, at_once=at_once
+    )
+    return search, objective
 
 
 def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Path) -> Stopwatch | None:
@@ -267,7 +261,7 @@ def _record(
     search: Search,
     objective: TaskObjective,
 ) -> dict[str, Any]:
-    asked = {key: value for key, value in asdict(settings).items() if key not in ("out", "storage")}
+    asked = settings.model_dump(exclude={"out", "storage", "strategy"})
     asked["strategy"] = None if settings.strategy is None else str(settings.strategy)
     dtype = str(lm.dtype).removeprefix("torch.")
     return {

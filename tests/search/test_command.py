@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dllm_decode.cli import main
+from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.base import Task
 from dllm_search import tune
 from dllm_search.judge.objective import TaskObjective
 from tests.support.random_checkpoint import write_checkpoint
@@ -117,10 +120,10 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(
         (["--task", "line", "--strategy", "absent.yaml"], "absent.yaml cannot be read"),
         (["--task", "line", "--fix", "scheduler=evn"], "Did you mean 'even'"),
         (["--task", "line", "--fix", "scheduler"], "path=value"),
-        (["--task", "line", "--trials", "0"], "trials: should be at least 1"),
+        (["--task", "line", "--trials", "0"], "trials: input should be >= 1, got 0"),
         (["--task", "line", "--model", "absent-folder/model"], "absent-folder"),
         (["--task", "line", "--objective", "fastest"], "unknown objective"),
-        (["--task", "line", "--objective", "constrained", "--max-drop", "-1"], "between 0 and 100 points"),
+        (["--task", "line", "--objective", "constrained", "--max-drop", "-1"], "max_drop: input should be >= 0, got -1"),
         (["--task", "line", "--cost", "secnds"], "Did you mean 'seconds'"),
         (["--task", "line", "--task", "line"], "given more than once: line"),
     ],
@@ -142,3 +145,37 @@ def test_tune_returns_the_strategy_the_table_and_the_front(checkpoint: Path) -> 
     assert result.table.row_count == len(result.report.rows)
     assert len(result.front) >= 1
     assert "| strategy |" in result._repr_markdown_()
+
+
+def test_an_executor_decodes_in_place_of_this_process(checkpoint: Path) -> None:
+    from dllm_decode.evaluate.evaluate import evaluate
+    from dllm_decode.plugins.registry import load_registry
+    from dllm_search.settings import Settings
+    from dllm_search.space.space import Space
+    from dllm_search.trials.study import complete, open_study
+    from dllm_search.tune import build_search, load, setup
+
+    lm, task = load(checkpoint, None, None), load_registry().task("line")
+    asked: list[int] = []
+
+    class Backwards:
+        def outcomes(self, strategy: Strategy, task: Task, split: str, places: Sequence[int]) -> Iterator[object]:
+            asked.extend(places)
+            found = evaluate(lm, task, strategy, split=split, rows=list(places), cache=False).outcomes
+            yield from reversed(list(zip(places, found, strict=True)))
+
+    settings = Settings(trials=4, examples=5, workers=2, generation=2)
+    space = Space.load("said", task.gen_length)
+    studies = []
+    for executor in (None, Backwards()):
+        search, _ = build_search(lm, task, settings, False, None, executor)  # type: ignore[arg-type]
+        study = open_study(None, "s", setup(lm, task, settings, space))
+        search.run(study, space)
+        studies.append([(t.params, t.values, t.user_attrs["outcomes"]) for t in complete(study)])
+    assert studies[0] == studies[1]
+    assert set(asked) == set(range(5))
+
+
+def test_a_setting_that_is_not_known_is_refused_with_the_nearest_one(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match=r"trails: unknown setting 'trails'. Did you mean 'trials'\?"):
+        tune(checkpoint, "line", trails=3)  # type: ignore[call-arg]

@@ -13,7 +13,7 @@ from dllm_search.judge.costs import Stopwatch, time_pairs
 from dllm_search.judge.score import Score
 from dllm_search.report.choose import Candidate, holds_on_few, pareto_front
 from dllm_search.report.progress import Progress, duration
-from dllm_search.trials.study import Tried
+from dllm_search.trials.record import Tried
 from tests.support.random_checkpoint import write_checkpoint
 
 BASELINE = Strategy.load("llada", gen_length=32, steps=32)

@@ -1,20 +1,17 @@
-"""Many workers on a real PostgreSQL: killed in the middle of trials, the database restarted, a proxy before it."""
+"""A study in a real PostgreSQL: the driver killed, the database restarted in the middle, and what is said of outages."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-from optuna.trial import TrialState
 
-import tests.support.shared_study as shared
+import tests.support.made_up_study as made_up
 from dllm_decode.errors import ConfigError, DataError
 from dllm_search.trials import study as studies
-from dllm_search.trials.generations import SLOT
-from dllm_search.trials.storage import open_storage, serve
-from tests.support.postgres import Server, UnavailableError, free_port
+from dllm_search.trials.storage import open_storage
+from tests.support.postgres import Server, UnavailableError
 
 pytest.importorskip("psycopg", reason="PostgreSQL's driver is not installed: pip install '.[dev]'")
 
@@ -40,57 +37,34 @@ def database(server: Server, request: pytest.FixtureRequest) -> str:
     return server.url.rpartition("/")[0] + f"/{name}"
 
 
-def test_two_workers_killed_and_the_database_restarted_and_still_the_same_best(
+def test_the_driver_killed_and_the_database_restarted_and_still_the_same_study(
     server: Server, database: str
 ) -> None:
-    expected = shared.without_faults()
-    workers = [shared.forked(database, shared.slow(0.4)) for _ in range(4)]
-    study = shared.opened(database)
-    by_process = {process.pid: process for process in workers}
+    expected = made_up.story(made_up.drive(None))
+    open_storage(database, create=True)  # makes the tables, so that looking on does not race with the driver
+    first = made_up.forked(database, 0.3)
+    made_up.until(lambda: _scored(database) >= 3)
+    made_up.kill(first)
 
-    def busy() -> set[int]:
-        owners = [trial.user_attrs["process"].split(":")[1] for trial in shared.running(study)]
-        return {int(owner) for owner in owners} & set(by_process)
-
-    shared.until(lambda: len(busy()) >= 1)
-    victim = busy().pop()
-    shared.kill(by_process.pop(victim))
-
-    shared.until(lambda: len(studies.complete(study)) >= 4)
+    second = made_up.forked(database, 0.3)
+    before = _scored(database)
+    made_up.until(lambda: _scored(database) > before)
     server.stop()
     time.sleep(0.7)
     server.start()
+    second.join(timeout=120)
+    assert second.exitcode == 0
 
-    shared.until(lambda: len(busy()) >= 1)
-    second = busy().pop()
-    shared.kill(by_process.pop(second))
-
-    for process in by_process.values():
-        process.join(timeout=120)
-        assert process.exitcode == 0
-    assert shared.outcome(study) == expected
-    lost = study.get_trials(states=(TrialState.FAIL,))
-    assert {int(t.user_attrs["process"].split(":")[1]) for t in lost if "process" in t.user_attrs} >= {victim, second}
-    assert all("has ended" in t.user_attrs["reason"] for t in lost if "cancelled" not in t.user_attrs)
-    retried = {t.user_attrs[SLOT] for t in study.trials if t.user_attrs.get("retry")}
-    assert retried == {t.user_attrs[SLOT] for t in lost if "cancelled" not in t.user_attrs}
-
-    calm = shared.opened(None)
-    shared.worker(calm).run()
-    assert shared.front(study) == shared.front(calm)
+    study = studies.open_study(database, "made-up")
+    assert made_up.story(study) == expected
 
 
-def test_workers_behind_a_grpc_proxy_find_the_same(database: str) -> None:
-    pytest.importorskip("grpc", reason="grpcio is not installed: pip install '.[dev]'")
-    port = free_port()
-    threading.Thread(target=serve, args=(database, "127.0.0.1", port, print), daemon=True).start()
-    study = shared.opened(f"grpc://127.0.0.1:{port}")
-    threads = [threading.Thread(target=shared.worker(study).run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert shared.outcome(shared.opened(database)) == shared.without_faults()
+def _scored(database: str) -> int:
+    """Count the scored trials of a study that may be about to begin."""
+    try:
+        return len(studies.complete(studies.open_study(database, "made-up")))
+    except ConfigError:
+        return 0
 
 
 def test_a_database_that_cannot_be_reached_is_one_sentence_without_the_password(server: Server) -> None:
@@ -118,5 +92,3 @@ def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.Mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'dllm-decode\[postgres\]'"):
         open_storage("postgresql://me:secret@host/x", create=True)
-    with pytest.raises(ConfigError, match=r"pip install 'dllm-decode\[grpc\]'"):
-        open_storage("grpc://host:13000", create=True)

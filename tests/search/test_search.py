@@ -12,6 +12,7 @@ import pytest
 from dllm_decode.errors import ConfigError, ContractError, DataError
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.goals import pareto_judge
 from dllm_search.judge.score import Score
 from dllm_search.report.choose import Candidate, Choice, choose, pareto_front
 from dllm_search.report.report import Report, compare, evidence
@@ -19,8 +20,9 @@ from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.baselines import baselines
 from dllm_search.space.space import Space
+from dllm_search.trials import driver
 from dllm_search.trials import study as studies
-from dllm_search.trials.heartbeat import PROCESS, host
+from dllm_search.trials.generations import Plan
 
 LENGTH = 32
 
@@ -99,9 +101,8 @@ def test_every_recipe_is_tried_or_measured_beside_the_study() -> None:
     objective = MadeUp()
     run, space = search(objective, trials=90), Space.everything(LENGTH)
     study = studies.open_study(None, "s", {"space": space.fingerprint()})
-    outside = run.begin(study, space)
-    queued = [trial.user_attrs["label"] for trial in study.get_trials(deepcopy=False)]
-    covered = {name.split()[0] for name in (*queued, *(strategy.name for strategy in outside))}
+    assert {strategy.name for strategy in run.begin(study, space)} < {s.name for s in run.first()}
+    covered = {strategy.name.split()[0] for strategy in studies.note_first(study, ())}
     assert covered == set(load_registry().names("recipe"))
 
 
@@ -125,23 +126,6 @@ def test_an_interrupted_search_goes_on_as_if_it_had_never_stopped(tmp_path: Path
     study = finished(objective, tmp_path / "cut.journal", sampler=sampler)
     assert digests(study) == whole
     assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING))
-
-
-def test_a_trial_of_a_killed_process_is_tried_again(tmp_path: Path) -> None:
-    whole = digests(finished(MadeUp(), tmp_path / "whole.journal"))
-    objective, space = MadeUp(), Space.everything(LENGTH)
-    objective.stop_after = 12
-    with pytest.raises(KeyboardInterrupt):
-        finished(objective, tmp_path / "killed.journal")
-    study = studies.open_study(tmp_path / "killed.journal", "s")
-    # What kill -9 leaves behind: a trial that runs for ever, begun by a process that is gone.
-    with studies.quiet():
-        trial = study.ask()
-        space.suggest(trial)
-    trial.set_user_attr(PROCESS, f"{host()}:{2**22 + 1}:")
-    assert studies.retry_abandoned(study) == 1
-    objective.stop_after = None
-    assert digests(finished(objective, tmp_path / "killed.journal")) == whole
 
 
 def test_a_study_is_not_continued_with_another_setup(tmp_path: Path) -> None:
@@ -170,7 +154,7 @@ def test_a_part_that_breaks_its_contract_costs_its_trials_and_not_the_search() -
 def test_a_small_space_is_exhausted_and_says_so() -> None:
     space = Space.load("llada", 16).limited({"steps": {"choices": [4, 8, 16]}})
     study = studies.open_study(None, "s", {})
-    ended = studies.run(study, space, lambda s: MadeUp()(s, "tune", 10), trials=20)
+    ended = driver.run(study, Plan(space), pareto_judge(lambda s: MadeUp()(s, "tune", 10)), trials=20)
     assert "exhausted" in ended and len(set(digests(study))) == 3
 
 
@@ -290,9 +274,10 @@ def test_a_search_that_finds_nothing_says_so() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"trials": 0}, "trials: should be at least 1, got 0"),
-        ({"test_examples": -3}, "test-examples: should be at least 1"),
-        ({"timeout": 0.0}, "timeout: should be above 0"),
+        ({"trials": 0}, "trials: input should be >= 1, got 0"),
+        ({"test_examples": -3}, "test_examples: input should be >= 1, got -3"),
+        ({"timeout": 0.0}, "timeout: input should be > 0, got 0.0"),
+        ({"trails": 3}, "trails: unknown setting 'trails'. Did you mean 'trials'?"),
         ({"objective": "paretto"}, "Did you mean 'pareto'"),
         ({"sampler": "random"}, "unknown sampler"),
     ],

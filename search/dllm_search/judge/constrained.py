@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ RowScore = Callable[[Strategy, Sequence[int]], Score]
 
 def pruner() -> optuna.pruners.BasePruner:
     """Return the pruner that compares a trial with the best one, example by example."""
-    return optuna.pruners.WilcoxonPruner(p_threshold=WORSE, n_startup_steps=FIRST_LOOK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.pruners.WilcoxonPruner(p_threshold=WORSE, n_startup_steps=FIRST_LOOK)
 
 
 def losses(score: Score, baseline: Score, mean_cost: float) -> list[float]:

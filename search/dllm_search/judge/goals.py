@@ -5,11 +5,12 @@ Knows Optuna's directions and what a judge hands back; leaves judging to the mod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.evaluate.statistics import aup
 from dllm_decode.strategy.strategy import Strategy
@@ -40,15 +41,38 @@ class Judgement:
 
 
 Judge = Callable[[optuna.Trial, Strategy], Judgement]
-"""Scores a trial's strategy; raises `DecodeError` where a part breaks its contract."""
+"""Scores a trial's strategy; raises `ConfigError` or `ContractError` where the strategy is to blame. The trial belongs to
+a study that holds all earlier generations and nothing else, so that what is read there does not depend on who is how far."""
+
+WITHIN_REACH = 0.05
+"""Accuracy below the reference, as a fraction of 1, from which a neighbour of a strategy may still hold its quality."""
 
 
-def pareto_judge(score: Callable[[Strategy], Score], floor: Callable[[], float]) -> Judge:
-    """Return the judge of accuracy up and cost down; what is less accurate than `floor` counts as infeasible."""
+def below_reach(references: Collection[str], beside: float | None = None) -> Callable[[Sequence[FrozenTrial]], list[float]]:
+    """Return how far each trial's accuracy is below the best reference of a history, less what tuning might make up for.
+
+    The sampler looks elsewhere than there, instead of filling the cheap and useless end of the front.
+
+    Args:
+        references: Digests of the strategies whose quality is to be kept.
+        beside: The accuracy of a reference that the study may not hold.
+    """
+
+    def shortfall(history: Sequence[FrozenTrial]) -> list[float]:
+        scored = [trial.user_attrs for trial in history if trial.state == TrialState.COMPLETE]
+        known = [noted["accuracy"] for noted in scored if noted["digest"] in references]
+        best = max([*known, *([] if beside is None else [beside])], default=WITHIN_REACH)
+        return [best - WITHIN_REACH - trial.user_attrs.get("accuracy", 1.0) for trial in history]
+
+    return shortfall
+
+
+def pareto_judge(score: Callable[[Strategy], Score]) -> Judge:
+    """Return the judge of accuracy up and cost down."""
 
     def judge(trial: optuna.Trial, strategy: Strategy) -> Judgement:
         found = score(strategy)
-        return Judgement(found, (found.accuracy, found.cost), floor() - found.accuracy)
+        return Judgement(found, (found.accuracy, found.cost))
 
     return judge
 

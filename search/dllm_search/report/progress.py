@@ -10,11 +10,9 @@ from collections.abc import Callable
 
 from dllm_search.judge.score import Score
 from dllm_search.report.choose import MARGIN, Candidate, holds_on_few
-from dllm_search.trials.study import Tried
+from dllm_search.trials.record import Tried
 
 Say = Callable[[str], None]
-WITHIN_REACH = 0.05
-"""Accuracy below the reference, as a fraction of 1, from which a neighbour of a strategy may still hold its quality."""
 
 
 class Progress:
@@ -61,10 +59,6 @@ class Progress:
         if self.reference is not None:
             fit = [s for s in self.scores.values() if holds_on_few(s, self.reference, self.margin)]
             self.best = min(fit, key=lambda s: s.cost, default=None)
-
-    def floor(self) -> float:
-        """Return the accuracy of the reference so far, less what tuning might still make up for."""
-        return 0.0 if self.reference is None else self.reference.accuracy - WITHIN_REACH
 
     def tell(self, tried: Tried) -> None:
         """Say what a trial brought."""

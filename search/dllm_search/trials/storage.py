@@ -1,46 +1,44 @@
-"""Where a study is kept: a journal file, a database, or a gRPC proxy in front of one.
+"""Where a study is kept: a journal file or a database, and what is said when it does not answer.
 
-Knows drivers, addresses and what is said when one does not answer; leaves what is kept there to `study`.
+Knows drivers, addresses and outages; leaves what is kept there to `study`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from dllm_decode.errors import ConfigError, DataError
-from dllm_search.trials.patience import PATIENCE, Patient, is_outage, one_line
+from dllm_search.trials.journal import open_journal
 
-GRPC_PORT = 13000
-"""The port of the gRPC proxy where an address names none."""
-
+PATIENCE = 300.0
+"""Seconds for which a storage that has stopped answering is tried again."""
+SLOWEST = 10.0
+"""Seconds between two tries, at most."""
 FIRST_ANSWER = 10
 """Seconds that a server may take to answer for the first time."""
 
 POSTGRES = ("postgres", "postgresql")
 
+Say = Callable[[str], None]
+
 
 def open_storage(
-    place: str | Path | None,
-    *,
-    create: bool,
-    patience: float = PATIENCE,
-    say: Callable[[str], None] = lambda line: None,
+    place: str | Path | None, *, create: bool, patience: float = PATIENCE, say: Say = lambda line: None
 ) -> optuna.storages.BaseStorage:
-    """Open a storage; one that others can reach outlasts outages of up to `patience` seconds.
+    """Open a storage; what goes wrong with it later is one clear line, and outages up to `patience` are waited out.
 
     Args:
-        place: A journal file, a database URL such as `postgresql://user@host/name`, `grpc://host:port`, or None for
-            memory only.
+        place: A journal file, a database URL such as `postgresql://user@host/name`, or None for memory only.
         create: Whether a journal file may be made.
         patience: Seconds for which a storage that has stopped answering is tried again.
-        say: Told when a storage stops answering and when it answers again.
+        say: Told when a storage stops answering and when it answers again, and of what was mended.
 
     Raises:
         ConfigError: The address cannot be meant, or its driver is not installed.
@@ -48,17 +46,15 @@ def open_storage(
     """
     if place is None:
         return optuna.storages.InMemoryStorage()
-    text = str(place)
-    if text.startswith("grpc://"):
-        opened: optuna.storages.BaseStorage = _proxy(text)
-    elif "://" in text:
-        opened = _database(text)
-    else:
-        return _journal(Path(place), create)
-    return cast(optuna.storages.BaseStorage, Patient(opened, shown(place), patience, say))
+    opened = _database(str(place)) if "://" in str(place) else open_journal(Path(place), create, say)
+    if str(place).startswith("sqlite"):
+        # A file has no outages; that it is locked by another process passes soon or never.
+        patience = min(patience, SLOWEST)
+    # Optuna takes a storage by what it does, not by its class.
+    return cast(optuna.storages.BaseStorage, Steady(opened, redact_password(place), patience, say))
 
 
-def shown(place: str | Path | None) -> str:
+def redact_password(place: str | Path | None) -> str:
     """Return a storage's address as it may be printed, its password left out."""
     text = str(place)
     if "://" not in text or "@" not in text:
@@ -69,50 +65,57 @@ def shown(place: str | Path | None) -> str:
     return f"{scheme}://{user}{':***' if colon else ''}@{server}"
 
 
-def shared(place: str | Path | None) -> bool:
-    """Return whether a storage is a server that other machines can be given the address of."""
-    return "://" in str(place) and not str(place).startswith("sqlite")
+class Steady:
+    """A storage whose calls wait out an outage, and whose errors are one clear line.
 
-
-def serve(place: str | Path, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve a storage over gRPC until interrupted, so that hundreds of workers share few database connections.
-
-    Args:
-        place: The database's URL, or a journal file.
-        host: The interface to listen on.
-        port: The port to listen on.
-        say: Told when the server is ready, and of outages of the database.
-
-    Raises:
-        ConfigError: gRPC or the database's driver is not installed.
-        DataError: The storage or the port cannot be opened.
+    A call may have gone through although its answer was lost. The search reads, sets attributes and adds finished
+    trials; all of them may be done again, since a trial that was added twice counts once (`record.in_order`).
     """
-    _need_grpc()
-    from optuna.storages._grpc.server import make_server
 
-    kept = open_storage(place, create=True, say=say)
-    try:
-        server = make_server(kept, host, port)
-        server.start()
-    except (RuntimeError, OSError) as error:
-        raise DataError(f"{host}:{port} cannot be listened on: {one_line(error)}") from None
-    say(f"{shown(place)} is served at grpc://{host}:{port}; whoever reaches that port can read and write it")
-    try:
-        server.wait_for_termination()
-    finally:
-        server.stop(grace=1).wait()
+    def __init__(self, storage: optuna.storages.BaseStorage, name: str, patience: float, say: Say) -> None:
+        """Wrap a storage; `name` is what it is called in messages, `patience` is in seconds."""
+        self._wrapped, self._name, self._patience, self._say = storage, name, patience, say
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the storage; methods are called steadily."""
+        found = getattr(self._wrapped, name)
+        return partial(self._call, found) if callable(found) else found
+
+    def _call(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        outage = False
+
+        def notice(state: RetryCallState) -> None:
+            nonlocal outage
+            error = state.outcome.exception() if state.outcome else None
+            if not outage and error is not None:
+                self._say(f"storage {self._name} does not answer ({one_line(error, 100)}); trying again")
+            outage = True
+
+        retrying = Retrying(
+            retry=retry_if_exception(is_outage),
+            stop=stop_after_delay(self._patience),
+            wait=wait_random_exponential(0.25, max=SLOWEST),
+            before_sleep=notice,
+            reraise=True,
+        )
+        try:
+            answer = retrying(call, *args, **options)
+        except Exception as error:
+            if is_outage(error):
+                said = f" has not answered for {self._patience:g} s ({one_line(root(error))})"
+            elif isinstance(error, OSError):
+                said = f": {error.strerror or one_line(error)}"
+            elif _is_of_database(error):
+                said = f": {one_line(root(error))}"
+            else:
+                raise
+            raise DataError(f"storage {self._name}{said}{SAFE}") from None
+        if outage:
+            self._say(f"storage {self._name} answers again")
+        return answer
 
 
-def _journal(path: Path, create: bool) -> optuna.storages.BaseStorage:
-    if not create and not path.exists():
-        raise DataError(f"there is no study file {path}; `search run` makes one")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-    except OSError as error:
-        raise DataError(f"study file {path} cannot be opened: {error.strerror}") from None
-    except Exception as error:
-        raise DataError(f"{path} is not a study file: {type(error).__name__}: {error}") from None
+SAFE = "; what it holds is safe: start the same command again once that is mended"
 
 
 def _database(url: str) -> optuna.storages.BaseStorage:
@@ -126,36 +129,22 @@ def _database(url: str) -> optuna.storages.BaseStorage:
         alive = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 4}
         options["connect_args"] = {"connect_timeout": FIRST_ANSWER, **alive}
     try:
-        return _tables(address, options)
+        kept = optuna.storages.RDBStorage(address, engine_kwargs=options)
+        return optuna.storages.get_storage(kept)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"storage {shown(url)}: {one_line(error)}") from None
+        raise ConfigError(f"storage {redact_password(url)}: {one_line(error)}") from None
     except ImportError as error:
         raise ConfigError(
-            f"storage {shown(url)}: the driver {error.name or error!s} is not installed"
+            f"storage {redact_password(url)}: the driver {error.name or error!s} is not installed"
         ) from None
     except Exception as error:
-        said = one_line(_root(error))
+        said = one_line(root(error))
         if is_outage(error):
             raise DataError(
-                f"storage {shown(url)} cannot be reached: {said}; is the server running, "
+                f"storage {redact_password(url)} cannot be reached: {said}; is the server running, "
                 "and are name, user and password right?"
             ) from None
-        raise DataError(f"storage {shown(url)}: {said}") from None
-
-
-def _tables(address: str, options: dict[str, object]) -> optuna.storages.BaseStorage:
-    """Connect, making the tables where there are none; workers that begin together may do so at the same moment."""
-    attempts = 6
-    for attempt in range(attempts):
-        try:
-            kept = optuna.storages.RDBStorage(address, engine_kwargs=dict(options))
-            return optuna.storages._CachedStorage(kept)
-        except Exception as error:
-            raced = any(word in str(error) for word in ("already exists", "UniqueViolation", "pg_type_typname"))
-            if not raced or attempt == attempts - 1:
-                raise
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError("the last attempt returns or raises")
+        raise DataError(f"storage {redact_password(url)}: {said}") from None
 
 
 def _postgres(url: str) -> str:
@@ -167,33 +156,46 @@ def _postgres(url: str) -> str:
         if importlib.util.find_spec(driver):
             return f"postgresql+{driver}://{rest}"
     raise ConfigError(
-        f"storage {shown(url)}: PostgreSQL's driver is missing; pip install 'dllm-decode[postgres]'"
+        f"storage {redact_password(url)}: PostgreSQL's driver is missing; pip install 'dllm-decode[postgres]'"
     )
 
 
-def _proxy(url: str) -> optuna.storages.BaseStorage:
-    _need_grpc()
-    host, _, port = url.removeprefix("grpc://").rstrip("/").partition(":")
-    if not host or not (port or "0").isdigit():
-        raise ConfigError(f"storage {url}: expected grpc://HOST:PORT, e.g. grpc://head-node:{GRPC_PORT}")
-    proxy = optuna.storages.GrpcStorageProxy(host=host, port=int(port or GRPC_PORT))
-    try:
-        proxy.wait_server_ready(timeout=FIRST_ANSWER)
-    except ConnectionError:
-        raise DataError(
-            f"storage {url} has not answered within {FIRST_ANSWER} s; "
-            "`dllm-decode search proxy --storage DATABASE` starts a server there"
-        ) from None
-    return proxy
+def is_outage(error: BaseException) -> bool:
+    """Return whether an error is one that passes when a server or a network comes back."""
+    from sqlalchemy import exc
+
+    for link in _chain(error):
+        if isinstance(link, ConnectionError | TimeoutError | exc.OperationalError | exc.InterfaceError):
+            return True
+        if isinstance(link, exc.TimeoutError) or getattr(link, "connection_invalidated", False):
+            return True
+    return False
 
 
-def _need_grpc() -> None:
-    if not (importlib.util.find_spec("grpc") and importlib.util.find_spec("google.protobuf")):
-        raise ConfigError("the gRPC proxy needs grpcio and protobuf; pip install 'dllm-decode[grpc]'")
-
-
-def _root(error: BaseException) -> BaseException:
+def root(error: BaseException) -> BaseException:
     """Return what a database driver said first, under what was wrapped around it."""
     while (inner := error.__cause__ or getattr(error, "orig", None)) is not None:
         error = inner
     return error
+
+
+def one_line(error: BaseException, limit: int = 240) -> str:
+    """Return what an error says in one short line."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def _is_of_database(error: BaseException) -> bool:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # That a study is there already has such an error behind it, and is none.
+    return isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and everything that it was raised from or while handling."""
+    found: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in found:
+        found.append(link)
+        link = link.__cause__ or link.__context__
+    return found

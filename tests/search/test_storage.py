@@ -1,0 +1,150 @@
+"""Where a study is kept: torn journals are mended, and what goes wrong is one clear line without passwords."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import optuna
+import pytest
+
+import tests.support.made_up_study as made_up
+from dllm_decode.errors import ConfigError, DataError
+from dllm_search.trials.storage import Steady, open_storage, redact_password
+from dllm_search.trials.study import complete, open_study
+from tests.support.made_up_study import drive, story
+
+
+@pytest.mark.parametrize("cut", [1, 40, 400])
+def test_a_torn_last_line_is_set_aside_and_named_and_the_study_goes_on(cut: int, tmp_path: Path) -> None:
+    journal, said = tmp_path / "study.journal", []
+    whole = story(drive(journal))
+    text = journal.read_bytes()
+    journal.write_bytes(text[:-cut])
+    assert story(drive(journal, say=said.append)) == whole
+    kept = tmp_path / "study.journal.torn"
+    assert kept.read_bytes() == text[:-cut][text[:-cut].rfind(b"\n") + 1 :]
+    assert [line for line in said if str(kept) in line and "torn" in line]
+    journal.write_bytes(journal.read_bytes()[:-7])
+    assert story(drive(journal)) == whole
+    assert (tmp_path / "study.journal.torn2").exists()
+
+
+def test_a_study_torn_at_any_byte_of_its_beginning_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    journal, cut = tmp_path / "study.journal", tmp_path / "cut.journal"
+    whole = story(drive(journal, trials=4))
+    text = journal.read_bytes()
+    for length in range(0, len(text), len(text) // 11):
+        cut.write_bytes(text[:length])
+        assert story(drive(cut, trials=4)) == whole, length
+
+
+def test_a_line_that_somebody_is_about_to_finish_is_not_torn(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    drive(journal, trials=3)
+    text = journal.read_bytes()
+    lock = optuna.storages.journal.JournalFileSymlinkLock(str(journal))
+    lock.acquire()
+    journal.write_bytes(text[:-40])
+
+    def finish() -> None:
+        journal.write_bytes(text)
+        lock.release()
+
+    threading.Timer(0.3, finish).start()
+    open_study(journal, "made-up")
+    assert journal.read_bytes() == text and not list(tmp_path.glob("*.torn*"))
+
+
+def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    for text in ("not a journal\nat all", "one line", '{"a": 1}'):
+        notes.write_text(text)
+        with pytest.raises(DataError, match="is not a study file"):
+            open_study(notes, "s", {})
+        assert notes.read_text() == text and not list(tmp_path.glob("*.torn*"))
+
+
+def test_a_journal_that_cannot_be_written_any_more_is_one_line_that_says_so(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    study = drive(journal, trials=3)
+    os.rename(tmp_path, moved := tmp_path.with_name(f"{tmp_path.name}-gone"))
+    with pytest.raises(DataError, match=r"study.journal: No such file or directory; what it holds is safe"):
+        study.set_user_attr("chosen", "x")
+    os.rename(moved, tmp_path)
+
+
+def test_a_study_in_sqlite_is_the_same_and_its_errors_are_one_line(tmp_path: Path) -> None:
+    place = f"sqlite:///{tmp_path / 'study.db'}"
+    study = drive(place)
+    assert story(study) == story(drive(None))
+    assert story(open_study(place, "made-up")) == story(study)
+    (tmp_path / "text.db").write_text("no database, but long enough to be looked at as one, and then some" * 20)
+    with pytest.raises(DataError, match="file is not a database") as said:
+        open_study(f"sqlite:///{tmp_path / 'text.db'}", "made-up")
+    assert "\n" not in str(said.value)
+
+
+class Flaky:
+    """A storage whose answer to a call is lost once: the call has gone through, and raises."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, method: str) -> None:
+        self.storage, self.method, self.calls = storage, method, 0
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self.storage, name)
+
+        def call(*args: object, **options: object) -> object:
+            answer = found(*args, **options)
+            if name == self.method:
+                self.calls += 1
+                if self.calls % 3 == 1:
+                    raise ConnectionResetError("connection reset by peer")
+            return answer
+
+        return call if callable(found) else found
+
+
+@pytest.mark.parametrize("method", ["create_new_trial", "set_study_user_attr", "get_all_trials"])
+def test_a_call_whose_answer_was_lost_counts_once(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    flaky = Flaky(optuna.storages.InMemoryStorage(), method)
+    steady = Steady(flaky, "a server", 60.0, said.append)  # type: ignore[arg-type]
+    monkeypatch.setattr("dllm_search.trials.study.open_storage", lambda *a, **o: steady)
+    study = drive(None)
+    monkeypatch.undo()
+    whole = drive(None)
+    assert [t.params for t in complete(study)] == [t.params for t in complete(whole)]
+    assert any("a server does not answer" in line for line in said)
+    assert any("a server answers again" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("postgres://me:secret@host:1/x", "postgres://me:***@host:1/x"),
+        ("postgresql://me@host/x", "postgresql://me@host/x"),
+        ("a/study.journal", "a/study.journal"),
+    ],
+)
+def test_a_password_is_never_shown(place: str, said: str) -> None:
+    assert redact_password(place) == said
+
+
+def test_an_address_that_cannot_be_meant_says_so() -> None:
+    with pytest.raises(ConfigError, match="storage oracl://me@host/x: "):
+        open_storage("oracl://me@host/x", create=True)
+
+
+def test_the_keywords_of_tune_are_the_fields_of_the_settings() -> None:
+    from typing import get_type_hints
+
+    from dllm_search.judge.goals import AXES
+    from dllm_search.settings import CHOICES, Options, Settings
+
+    fields = {name: field.annotation for name, field in Settings.model_fields.items()}
+    assert get_type_hints(Options) == fields
+    assert all(field.description for field in Settings.model_fields.values())
+    assert CHOICES["objective"] == tuple(AXES)
+    assert made_up.search(made_up.Luck()).settings.generation == 4
