@@ -10,6 +10,7 @@ import pytest
 from benchmarks.quality.grid import GRID, compare, points
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.constrained import (
     FIRST_LOOK,
     LOST,
@@ -22,7 +23,7 @@ from dllm_search.judge.constrained import (
 )
 from dllm_search.judge.goals import area
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import Candidate, choose, choose_area
+from dllm_search.report.choose import choose, choose_area
 from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.space import Space
