@@ -10,7 +10,7 @@ from dllm_decode.data.selection import best_open, even_quota, top_by_quota
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import BlockContext, Proposal, Revision, RevisionView, StageContext, StepView
 from dllm_decode.errors import ConfigError, DataError, DecodeError, ModelError
-from dllm_decode.parts.base import PartConfig, Tune, as_list, part_of
+from dllm_decode.parts.base import Frozen, PartConfig, Tune, as_list, part_of
 from dllm_decode.parts.block import BlockConfig, BlockPolicy
 from dllm_decode.parts.cache import CacheConfig, CachePolicy
 from dllm_decode.parts.confidence import Confidence, ConfidenceConfig
@@ -40,6 +40,7 @@ __all__ = [
     "Example",
     "ForwardConfig",
     "ForwardPlan",
+    "Frozen",
     "Layering",
     "LayeringConfig",
     "LogitsConfig",

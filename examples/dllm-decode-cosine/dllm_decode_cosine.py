@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from dllm_decode import hookimpl
-from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune, top_by_quota
+from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune, hookimpl, top_by_quota
 
 
 class CosineScheduler(SchedulerConfig):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from dllm_decode.parts.base import Frozen
 from dllm_decode.plugin import (
     Confidence,
     ConfidenceConfig,
+    Frozen,
     Proposal,
     Scheduler,
     SchedulerConfig,

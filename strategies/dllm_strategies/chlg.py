@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dllm_decode.parts.base import Frozen
-from dllm_decode.plugin import LayeringConfig, Stage, StageContext, Tune
+from dllm_decode.plugin import Frozen, LayeringConfig, Stage, StageContext, Tune
 from dllm_strategies.schedulers import CommitAll
 
 

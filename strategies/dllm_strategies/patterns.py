@@ -13,8 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from dllm_decode.errors import unknown_name
 from dllm_decode.lazy import torch
-from dllm_decode.parts.base import Frozen
-from dllm_decode.plugin import StageContext, top_by_quota
+from dllm_decode.plugin import Frozen, StageContext, top_by_quota
 
 if TYPE_CHECKING:
     from torch import Tensor
