@@ -28,7 +28,7 @@ Shapes: B rows, L canvas columns, W columns of the block's window, V vocabulary 
 NOTES: dict[str, Note] = {
     "dllm_block": Note(
         "`plan` at validation, before any model is loaded. `blocks` once a decode; the generator is resumed when "
-        "the block before is finished (after one commit if it was `brief`), so it may look at the canvas.",
+        "the block before is finished (after one commit if it was `one_step`), so it may look at the canvas.",
         "Yield blocks that differ from row to row; call `context.probe(block)`, whose forward the block's first "
         "step uses again, and say so in `probes`; yield the same columns again in a later block.",
         "Leave an undecided position outside every block, give a window that does not cover `where`, or yield "

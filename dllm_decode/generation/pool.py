@@ -29,7 +29,7 @@ def can_share_forwards(strategy: Strategy) -> bool:
 
     Keys and values are kept for one decode's rows, planned inputs are one decode's own, and so are a probe's forwards.
     """
-    rows_differ = not strategy.scheduler.exact or bool(strategy.stop) or strategy.block.brief
+    rows_differ = not strategy.scheduler.exact or bool(strategy.stop) or strategy.block.one_step
     alone = strategy.cache is not None or strategy.forward is not None
     alone |= strategy.layering.probes or strategy.block.probes
     return rows_differ and not alone and all(part.reach == "block" for part in strategy.revise)

@@ -18,8 +18,8 @@ class BlockConfig(PartConfig):
 
     kind: ClassVar[str] = "block"
     method: ClassVar[str] = "blocks"
-    brief: ClassVar[bool] = False
-    """Whether its blocks are `Block.brief`: cut anew after every commit, without what was decided."""
+    one_step: ClassVar[bool] = False
+    """Whether its blocks are `Block.one_step`: cut anew after every commit, without what was decided."""
     probes: ClassVar[bool] = False
     """Whether it asks for forwards of its own, by `BlockContext.probe`; those are not shared with other decodes."""
 
@@ -39,7 +39,7 @@ class BlockPolicy(Protocol):
     def blocks(self, context: BlockContext) -> Iterator[Block]:
         """Yield the blocks in order.
 
-        The generator is resumed when the block before is finished, or has been committed to once if it is `brief`,
+        The generator is resumed when the block before is finished, or has been committed to once if it is `one_step`,
         so it may look at the canvas.
         """
         ...
