@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.errors import ConfigError, ModelError
+from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generate.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generate.batches import (
@@ -177,8 +178,6 @@ class DiffusionLM:
     @cached_property
     def fingerprint(self) -> str:
         """A name for exactly this model, for records: of the checkpoint's files, or of the object without any."""
-        from dllm_decode.evaluate.outcomes import folder_fingerprint
-
         return f"object-{id(self.denoiser):x}" if self.folder is None else folder_fingerprint(self.folder)
 
     def generate(

@@ -16,7 +16,7 @@ from dllm_decode.commands.output import messages, note, print_json, quiet_stdout
 from dllm_decode.strategy.presets import TUNED
 
 if TYPE_CHECKING:
-    from dllm_decode.evaluate.evaluate import Progress as Report
+    from dllm_decode.evaluate.kept import Progress as Report
     from dllm_decode.evaluate.record import RunRecord
 
 

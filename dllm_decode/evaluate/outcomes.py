@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dllm_decode.errors import DataError
+from dllm_decode.fingerprints import fingerprint
 
 CACHE_VARIABLE = "DLLM_DECODE_CACHE"
-CONTENT_LIMIT = 64 * 2**20
-"""Weights up to this many bytes are named by their content, larger ones by size and time of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,37 +110,7 @@ def cache_folder() -> Path:
 
 def example_key(identity: str, content: Iterable[Any]) -> str:
     """Name an example by its id and a hash of its content, so that an edited example is decoded anew."""
-    return f"{identity}:{_hash(json.dumps(list(content), sort_keys=True, default=repr).encode())}"
-
-
-def file_fingerprint(path: Path) -> str:
-    """Name a file by its content.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    try:
-        return _hash(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def folder_fingerprint(folder: Path) -> str:
-    """Name a checkpoint folder: its JSON files by content, its weights by content or, if large, size and time."""
-    parts = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".json":
-            parts.append(f"{path.name} {file_fingerprint(path)}")
-        elif path.suffix in (".safetensors", ".bin", ".model"):
-            status = path.stat()
-            small = status.st_size <= CONTENT_LIMIT
-            state = file_fingerprint(path) if small else f"{status.st_size} {status.st_mtime_ns}"
-            parts.append(f"{path.name} {state}")
-    return _hash("\n".join(parts).encode())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+    return f"{identity}:{fingerprint(json.dumps(list(content), sort_keys=True, default=repr).encode())}"
 
 
 def _unusable(folder: Path, error: OSError) -> DataError:

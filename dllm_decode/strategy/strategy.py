@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
 
 from dllm_decode.errors import ConfigError, readable, yaml_problem
-from dllm_decode.parts.base import Frozen, as_list, part_of, refuse_unknown_fields
+from dllm_decode.parts.base import Frozen, PartConfig, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
 from dllm_decode.parts.cache import CacheConfig
 from dllm_decode.parts.confidence import ConfidenceConfig
@@ -128,6 +128,10 @@ class Strategy(Frozen):
             assign(data, path, changes[path])
         return self.parse(data, self.name)
 
+    def parts(self) -> Iterator[tuple[str, PartConfig]]:
+        """Yield every part at any depth with its dotted path, such as `layering.detail` or `logits.0`, outer first."""
+        yield from _parts(self, "")
+
     def digest(self) -> str:
         """Return 12 hex digits that name the resolved parts and budget; names and descriptions do not count."""
         left_out = {"name", "description"}
@@ -162,6 +166,20 @@ class Strategy(Frozen):
         refuse_misfits(self)
         self.max_forwards()
         return self
+
+
+def _parts(holder: Any, path: str) -> Iterator[tuple[str, PartConfig]]:
+    """Yield the parts below a model, a list or a mapping that stands at a path."""
+    below: Iterable[tuple[Any, Any]] = ()
+    if isinstance(holder, BaseModel | Mapping):
+        below = holder.items() if isinstance(holder, Mapping) else holder
+    elif isinstance(holder, list | tuple):
+        below = enumerate(holder)
+    for key, value in below:
+        where = f"{path}.{key}" if path else str(key)
+        if isinstance(value, PartConfig):
+            yield where, value
+        yield from _parts(value, where)
 
 
 def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:

@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from dllm_decode.errors import ConfigError, DataError
-from dllm_decode.evaluate import evaluate as evaluation
 from dllm_decode.evaluate.evaluate import evaluate, fit
+from dllm_decode.evaluate.judge import judge
 from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore
 from dllm_decode.model import DiffusionLM
-from dllm_decode.plugins.registry import load_registry
+from dllm_decode.plugin import LayeringConfig, Stage
+from dllm_decode.plugins.registry import Origin, load_registry
 from dllm_decode.strategy.strategy import Strategy
 from tests.support.random_checkpoint import write_checkpoint
 
@@ -90,7 +92,7 @@ def test_tokens_after_the_first_end_are_not_counted(lm):
         tokens, texts, forward_passes, model_calls, seconds = answers, ["", "", ""], torch.ones(3), 1, 0.0
 
     examples = load_registry().task("square").examples("test", 3)
-    made = evaluation._outcomes(lm, load_registry().task("square"), examples, Out())
+    made = judge(lm, load_registry().task("square"), examples, Out())
     assert [(o.positions, o.tokens, o.visible) for o in made] == [(4, 2, 2), (4, 0, 0), (4, 4, 3)]
 
 
@@ -163,6 +165,40 @@ def test_another_dtype_or_other_weights_are_another_model(lm, tmp_path):
     assert evaluate(narrow, "square", STRATEGY, limit=2, cache=tmp_path).record.resumed == 0
     other = DiffusionLM.from_pretrained(write_checkpoint(tmp_path / "other", initializer_range=0.4))
     assert evaluate(other, "square", STRATEGY, limit=2, cache=tmp_path).record.resumed == 0
+
+
+def test_another_version_of_a_part_however_deep_it_is_nested_is_decoded_anew(lm, tmp_path, isolated_registry):
+    class Inner(LayeringConfig):
+        name: Literal["inner"] = "inner"
+
+        def stages(self, context):
+            yield Stage("all", context.where, context.steps, size=context.size)
+
+    registry = isolated_registry(Inner)
+    nested = Strategy.load("said", steps=4, **{"layering.detail": "inner"})
+    resumed = []
+    for version in ("1.0", "1.0", "2.0"):
+        registry.origins["layering", "inner"] = Origin("mine", "my-distribution", version)
+        resumed.append(evaluate(lm, "square", nested, limit=2, cache=tmp_path).record.resumed)
+    assert resumed == [0, 2, 0]
+
+
+def test_another_version_of_a_task_is_decoded_anew(lm, tmp_path, isolated_registry):
+    class Mine(type(load_registry().task("square"))):
+        name = "mine"
+
+    registry = isolated_registry(Mine)
+    resumed = []
+    for version in ("1.0", "1.0", "2.0"):
+        registry.origins["task", "mine"] = Origin("mine", "my-distribution", version)
+        resumed.append(evaluate(lm, "mine", STRATEGY, limit=2, cache=tmp_path).record.resumed)
+    assert resumed == [0, 2, 0]
+
+
+def test_every_part_is_listed_with_its_path():
+    strategy = Strategy.load("said", stop=["eos"])
+    paths = [path for path, _ in strategy.parts()]
+    assert paths == ["block", "layering", "layering.detail", "scheduler", "confidence", "stop.0"]
 
 
 def test_a_model_without_a_folder_keeps_nothing(lm, tmp_path):
