@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.choose import choose_examples
 from dllm_decode.evaluate.executors import Executor, InProcess, Job
 from dllm_decode.evaluate.identity import open_store
@@ -18,7 +19,7 @@ from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.plugins.registry import load_registry
-from dllm_decode.strategy.presets import TUNED, tuned_preset
+from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Evaluation:
 
 
 def evaluate(
-    lm: DiffusionLM,
+    lm: DiffusionLM | None,
     task: Task | str,
-    strategy: str | Path | Strategy | dict[str, Any] = "llada",
+    strategy: StrategySource = "llada",
     *,
     split: str = "test",
     limit: int | None = None,
@@ -61,6 +62,7 @@ def evaluate(
     gen_length: int | None = None,
     cache: bool | Path = True,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> Evaluation:
     """Decode a task's examples with a strategy and score the answers.
 
@@ -68,7 +70,7 @@ def evaluate(
     interrupted, or that asks for more examples, decodes only what is missing.
 
     Args:
-        lm: The model.
+        lm: The model; None if an executor has it.
         task: A task or its name.
         strategy: A recipe name, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
         split: "tune" or "test"; ignored if `data` is given.
@@ -81,15 +83,16 @@ def evaluate(
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
             that was not loaded from a folder are never kept.
         progress: Called whenever examples are finished.
+        executor: Where to decode, e.g. a `RayExecutor`; None is in this process.
 
     Raises:
         DecodeError: Unknown names, an unreadable data file, a strategy that cannot serve the task's length.
     """
     started = time.perf_counter()
     task = load_registry().task(task) if isinstance(task, str) else task
-    resolved, notes = _strategy(lm, task, strategy, gen_length, own_examples=data is None)
+    executor = executor or _here(lm)
+    resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
-    executor = InProcess(lm)
     kept = Kept(chosen.examples, open_store(cache, executor.model, task, chosen, resolved, seed), progress)
     resumed = kept.done
     phases = {"examples": time.perf_counter() - started, "decode": 0.0, "score": 0.0}
@@ -129,22 +132,26 @@ def run_missing(executor: Executor, job: Job, kept: Kept, phases: dict[str, floa
         kept.add({missing[n]: outcome for n, outcome in zip(part.numbers, part.outcomes, strict=True)})
 
 
+def _here(lm: DiffusionLM | None) -> Executor:
+    if lm is None:
+        raise ConfigError("evaluate() needs a model, or an executor that has one.")
+    return InProcess(lm)
+
+
 def _strategy(
-    lm: DiffusionLM,
+    model: KnownModel,
     task: Task,
-    source: str | Path | Strategy | dict[str, Any],
+    source: StrategySource,
     gen_length: int | None,
     *,
     own_examples: bool,
 ) -> tuple[Strategy, tuple[str, ...]]:
     """Return the strategy as the task needs it, and what is to be said of it."""
-    said: tuple[str, ...] = ()
     wanted = gen_length or task.gen_length
-    if isinstance(source, str) and source == TUNED:
-        prompts = [example.prompt for example in task.examples("tune", LOOKED_AT)] if own_examples else []
-        preset, note = tuned_preset(lm, task=task.name, gen_length=wanted, prompts=prompts)
-        source, said = preset.strategy, (note,)
-    given = Strategy.load(source)
+    looked_at = task.examples("tune", LOOKED_AT) if own_examples and needs_model(source) else []
+    prompts = [example.prompt for example in looked_at]
+    found = resolve(source, model, task=task.name, gen_length=wanted, prompts=prompts)
+    given, said = found.strategy, (found.note,) if found.note else ()
     resolved, cut = fit(given, wanted)
     if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, task.gen_length):
         instead = f"gen_length: {task.gen_length}, the task's, instead of the strategy's {given.gen_length}"

@@ -30,6 +30,9 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
 
+TUNED = "tuned"
+"""Given as a strategy: the preset that fits model and task; `resolve` finds it."""
+
 
 class Strategy(Frozen):
     """A decoding schedule: four parts, optional ones, and its budget. Round-trips through YAML and JSON unchanged."""
@@ -76,7 +79,8 @@ class Strategy(Frozen):
         Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
 
         Raises:
-            ConfigError: The source is unknown or does not validate; the message carries the path of the field.
+            ConfigError: The source is unknown or does not validate; the message carries the path of the field. Also
+                "tuned", which needs a model to fit: see `resolve`.
         """
         strategy = _find(source)
         return strategy.override(overrides) if overrides else strategy
@@ -189,6 +193,11 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
     if isinstance(source, Mapping):
         return Strategy.parse(source)
     text = str(source)
+    if source == TUNED:
+        raise ConfigError(
+            "strategy: 'tuned' is the preset that fits a model, so it needs one: pass strategy=\"tuned\" to generate(), "
+            "stream(), infill() or evaluate(), or --strategy tuned to the command line's generate and eval"
+        )
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
         return _read(Path(text).expanduser())
     registry = load_registry()

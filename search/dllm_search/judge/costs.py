@@ -137,14 +137,14 @@ class Stopwatch:
     def _decode(self, strategy: Strategy, prompts: Sequence[str]) -> int:
         import torch
 
+        from dllm_decode.generate.answers import ended
+
         out = self.lm.generate(list(prompts), strategy=strategy, seed=self.seed, batch_size=len(prompts))
         if self.lm.device.type == "cuda":
             torch.cuda.synchronize(self.lm.device)
         elif self.lm.device.type == "mps":
             torch.mps.synchronize()
-        ends = torch.tensor(self.lm.special.ends, dtype=torch.int64)
-        ended = torch.isin(out.tokens.cpu(), ends).cumsum(1) > 0  # (B, gen_length) bool
-        return int((~ended).sum())
+        return int((~ended(out.tokens, self.lm.special)).sum())
 
     def _name(self, digest: str) -> str:
         """Name a measurement by everything that decides it."""
