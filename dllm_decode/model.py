@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.errors import ConfigError, ModelError
+from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generation.batches import (
@@ -27,7 +28,6 @@ from dllm_decode.generation.batches import (
     region_starts,
 )
 from dllm_decode.generation.prompts import Rows, read_prompts
-from dllm_decode.models.fingerprint import folder_fingerprint
 from dllm_decode.models.load import load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
 from dllm_decode.models.placement import Placement
@@ -48,7 +48,15 @@ class DiffusionLM:
         name: str = "custom",
         folder: Path | None = None,
     ) -> None:
-        """Take a denoiser that is ready to use; see `from_pretrained` and `from_module`."""
+        """Take a denoiser that is ready to use; `from_pretrained` and `from_module` make one.
+
+        Args:
+            denoiser: Answers with logits. It should be bidirectional, which is not looked into here.
+            tokenizer: None to work with token ids only: prompts are then tensors, and there are no texts.
+            name: What records and presets call the model.
+            folder: The checkpoint's files, which outcomes and presets are kept by; None for a model that lies on no
+                disk, whose outcomes are not kept.
+        """
         self.denoiser = denoiser
         self.tokenizer = tokenizer
         self.name = name
@@ -147,10 +155,13 @@ class DiffusionLM:
         """Run the model through `torch.compile` from now on, on a GPU with CUDA graphs.
 
         The first calls with each shape of batch take long (see `warm_up_seconds`), the others less than before.
-        Batches and canvases are rounded up to a grid of shapes, so a forward may run more rows than it was given.
+        Batches and canvases are rounded up to a grid of shapes, so a forward may run more rows than it was given; logits
+        may differ from those before by rounding. It takes no arguments, cannot be undone, and a second call changes
+        nothing.
 
         Raises:
-            ModelError: The model is of a kind that cannot be compiled here, or lies on several devices.
+            ModelError: The model is of a kind that cannot be compiled here, or lies on several devices; it runs on
+                as before.
         """
         compile_it = getattr(self.denoiser, "compile", None)
         if compile_it is None:
@@ -239,13 +250,29 @@ class DiffusionLM:
     ) -> Iterator[tuple[list[int], Generation]]:
         """Decode as `generate` does, and yield answers as soon as they are finished.
 
+        Args:
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), lists of token
+                ids, or a (B, P) int64 tensor, padded on the left.
+            strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
+                fits best.
+            gen_length: Tokens to generate; the strategy's if not given.
+            steps: Denoising steps; the strategy's if not given.
+            temperature: Gumbel temperature; the strategy's if not given.
+            seed: Seed of all randomness.
+            batch_size: Rows of a forward, at most; 16 if not given. Answers are those of each prompt alone, whatever the
+                size.
+            row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
+            attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
+
         Yields:
             The places of some prompts among `prompts`, and their answers in that order; each place comes once, those
             of long prompts among the first. Calls of the model and seconds are those since the answers before.
 
         Raises:
-            ConfigError: As `generate`, before anything is decoded.
-            ContractError: As `generate`, between two yields.
+            ConfigError: The strategy, the budget or a prompt is wrong; said by the call itself, before anything is
+                decoded.
+            ContractError: A part of the strategy, or the model, broke its contract; said between two yields.
         """
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
         resolved, table = self._tail(prompts, strategy, attention_mask, changes)
@@ -262,8 +289,10 @@ class DiffusionLM:
         self, prompts: Any, strategy: StrategySource, attention_mask: Tensor | None, changes: dict[str, Any]
     ) -> tuple[Strategy, Table]:
         """Return the strategy with its changes, and every prompt with its generation region behind it."""
-        resolved, _ = resolve(strategy, self, changes, gen_length=changes.get("gen_length"), prompts=prompts)
-        resolved.check()
+        found = resolve(
+            strategy, self, changes=changes, gen_length=changes.get("gen_length"), prompts=prompts
+        )
+        resolved = found.strategy.check()
         rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False)
         self._check_context(rows, resolved.gen_length)
         count, width = rows.tokens.shape
@@ -299,7 +328,25 @@ class DiffusionLM:
 
         Block policies and stages count columns from a row's first masked one to its end; rows in which that is the
         same number of columns are decoded together. `Generation.tokens` and `.canvas` are both the whole rows,
-        (B, L). The arguments are those of `generate`.
+        (B, L).
+
+        Args:
+            texts: A text, texts, messages, lists of token ids, or a (B, L) int64 tensor, padded on the left; each with
+                at least one mask.
+            strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
+                fits best. Its `gen_length` gives way to the columns from a row's first mask to its end.
+            steps: Denoising steps; the strategy's if not given.
+            temperature: Gumbel temperature; the strategy's if not given.
+            seed: Seed of all randomness.
+            batch_size: Rows of a forward, at most; 16 if not given. Results come in the order of the texts and are those
+                of each text alone.
+            row_ids: (B,) identities of the rows for noise; their index in `texts` if not given.
+            attention_mask: (B, L), 0 on padding; for a tensor of texts only.
+            on_step: Called after every commit; its columns are those of `Generation.canvas`.
+            trace: Whether to keep every commit in `Generation.trace`. Rows that are watched, by either, are decoded in
+                batches in the order of the texts.
+            **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`; `gen_length` is
+                none of them.
 
         Raises:
             ConfigError: The strategy or a text is wrong, e.g. holds no mask; nothing has been decoded.
@@ -313,9 +360,9 @@ class DiffusionLM:
         undecided = (tokens == self.special.mask) & rows.valid
         changes = _given(steps=steps, temperature=temperature) | overrides
         regions = (tokens.shape[1] - region_starts(undecided)).tolist()
-        given, _ = resolve(strategy, self, changes, gen_length=max(regions), prompts=texts)
+        found = resolve(strategy, self, changes=changes, gen_length=max(regions), prompts=texts).strategy
         for region in sorted(set(regions)):
-            resolved = given.override({"gen_length": region}).check()
+            resolved = found.override({"gen_length": region}).check()
         table = Table(tokens, rows.valid, undecided, prompt_length=None)
         options = Options(seed, batch_size, row_ids, on_step, trace)
         cost = decode_table(self.denoiser, self.device, table, resolved, options)

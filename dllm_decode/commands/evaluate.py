@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dllm_decode.commands import options
 from dllm_decode.commands.output import messages, note, print_json, quiet_stdout, results
-from dllm_decode.strategy.strategy import TUNED
+from dllm_decode.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dllm_decode.evaluate.evaluate import Progress as Report
+    from dllm_decode.evaluate.executors import Executor
+    from dllm_decode.evaluate.kept import Progress as Report
     from dllm_decode.evaluate.record import RunRecord
 
 
@@ -41,6 +42,14 @@ def evaluate(
     device: options.Device = None,
     dtype: options.Dtype = None,
     compile: options.Compile = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that decode, with Ray: one a GPU, or shares of the CPUs."),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="Of a running Ray cluster, e.g. auto; this machine alone if not given."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
@@ -52,22 +61,27 @@ def evaluate(
 
     chosen = load_registry().task(task)
     changed = options.changes(overrides, steps, gen_length, temperature)
-    if strategy != TUNED:  # a mistake is told before the model is loaded
-        options.resolve_strategy(strategy, changed)
+    resolved = options.known_strategy(strategy, changed)
     options.writable(out)
-    with quiet_stdout(as_json):
+    if ray_address is not None and workers is None:
+        raise ConfigError("--ray-address says where workers run; say how many: --workers N")
+    with ExitStack() as stack, quiet_stdout(as_json):
         from dllm_decode.evaluate import evaluate as evaluation
         from dllm_decode.files import write_atomically
 
         if dtype is None and model == "tiny":
             dtype = evaluation.fast_dtype(device)
-        lm = options.load_model(model, device, dtype, compile=compile)
-        with _progress(f"{chosen.name} · {strategy}", cache) as report:
+        executor = stack.enter_context(_executor(model, workers, ray_address, device, dtype, compile))
+        if resolved is None:
+            length = changed.get("gen_length", chosen.gen_length)
+            resolved = options.fitting_strategy(
+                executor.model, strategy, changed, task=chosen.name, gen_length=length
+            )
+        with _progress(f"{chosen.name} · {resolved.name}", cache) as report:
             done = evaluation.evaluate(
-                lm,
+                None,
                 chosen,
-                strategy,
-                changes=changed,
+                resolved,
                 split=split,
                 limit=limit,
                 batch_size=batch_size,
@@ -76,8 +90,8 @@ def evaluate(
                 gen_length=changed.get("gen_length"),
                 cache=cache,
                 progress=report,
+                executor=executor,
             )
-        options.tell_warm_up(lm)
         for line in done.record.notes:
             note(line)
         if out is not None:
@@ -86,6 +100,31 @@ def evaluate(
         print_json(done.record.to_dict())
     else:
         _print(done.record)
+
+
+@contextmanager
+def _executor(
+    model: str,
+    workers: int | None,
+    address: str | None,
+    device: str | None,
+    dtype: str | None,
+    compile: bool,
+) -> Iterator[Executor]:
+    """Hold the model here, or in workers that end with the command."""
+    if workers is not None:
+        from dllm_decode.evaluate.ray_executor import RayExecutor
+
+        with RayExecutor(
+            model, workers, address=address, device=device, dtype=dtype, compile=compile
+        ) as executor:
+            yield executor
+        return
+    from dllm_decode.evaluate.executors import InProcess
+
+    lm = options.load_model(model, device, dtype, compile=compile)
+    yield InProcess(lm)
+    options.tell_warm_up(lm)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import typer
 from dllm_decode.commands import options
 from dllm_decode.commands.output import note, print_json, quiet_stdout
 from dllm_decode.errors import ConfigError
-from dllm_decode.strategy.strategy import TUNED
 
 
 def generate(
@@ -34,18 +33,18 @@ def generate(
 ) -> None:
     """Decode prompts with a strategy and print the answers, one a line."""
     changed = options.changes(overrides, steps, gen_length, temperature)
-    if strategy != TUNED:  # a mistake is told before the model is loaded
-        options.resolve_strategy(strategy, changed).check()
+    resolved = options.known_strategy(strategy, changed)
+    if resolved is not None:
+        resolved.check()
     options.writable(trace)
     texts = _read_prompts(prompts)
     with quiet_stdout(as_json):
         from dllm_decode.evaluate.record import versions
-        from dllm_decode.strategy.resolve import resolve
 
         lm = options.load_model(model, device, dtype, compile=compile)
-        resolved, said = resolve(strategy, lm, changed, gen_length=changed.get("gen_length"), prompts=texts)
-        if said:
-            note(said)
+        if resolved is None:
+            length = changed.get("gen_length")
+            resolved = options.fitting_strategy(lm, strategy, changed, gen_length=length, prompts=texts)
         out = lm.generate(texts, strategy=resolved, seed=seed, batch_size=batch_size, trace=trace is not None)
         options.tell_warm_up(lm)
         if trace is not None and out.trace is not None:

@@ -45,7 +45,7 @@ def show(
     overrides: options.Overrides = None,
 ) -> None:
     """Print a strategy with every default as YAML that --strategy accepts."""
-    strategy = options.resolve_strategy(name, options.changes(overrides, None, None, None))
+    strategy = Strategy.load(name, **options.changes(overrides, None, None, None))
     forwards = strategy.check().max_forwards()
     typer.echo(f"# digest {strategy.digest()}")
     typer.echo(f"# at most {forwards} forward passes for {strategy.gen_length} tokens")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dllm_decode.strategy.resolve import KnownModel, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy, parse_override
 
 if TYPE_CHECKING:
@@ -45,9 +46,27 @@ def changes(
     return changed
 
 
-def resolve_strategy(source: str, changed: dict[str, Any]) -> Strategy:
-    """Return the strategy with the user's changes."""
-    return Strategy.load(source, **changed)
+def known_strategy(source: str, changed: dict[str, Any]) -> Strategy | None:
+    """Return the strategy with the user's changes; None if it can be known only once the model is loaded."""
+    return None if needs_model(source) else Strategy.load(source, **changed)
+
+
+def fitting_strategy(
+    model: KnownModel,
+    source: str,
+    changed: dict[str, Any],
+    *,
+    task: str | None = None,
+    gen_length: int | None = None,
+    prompts: Any = (),
+) -> Strategy:
+    """Return the strategy with the user's changes, and say how it was found; the arguments are those of `resolve`."""
+    from dllm_decode.commands.output import note
+
+    found = resolve(source, model, changes=changed, task=task, gen_length=gen_length, prompts=prompts)
+    if found.note:
+        note(found.note)
+    return found.strategy
 
 
 def load_model(name: str, device: str | None, dtype: str | None, *, compile: bool = False) -> DiffusionLM:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dllm_decode.lazy import torch
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -26,6 +28,13 @@ class SpecialTokens:
     def ends(self) -> tuple[int, ...]:
         """The ids that end an answer, without repetition."""
         return tuple(dict.fromkeys(i for i in (self.eos, self.eot) if i is not None))
+
+    def is_end(self, tokens: Tensor) -> Tensor:
+        """Return where tokens of any shape, int64, end an answer: bool of that shape."""
+        found = torch.zeros_like(tokens, dtype=torch.bool)
+        for end in self.ends:  # one by one: a list of ids would be copied to the device in every step
+            found |= tokens == end
+        return found
 
 
 @dataclass(frozen=True, slots=True)

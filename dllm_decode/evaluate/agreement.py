@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +17,7 @@ from dllm_decode.forward.denoiser import CachingDenoiser, HeadedDenoiser
 from dllm_decode.generation.answers import Generation, ended
 from dllm_decode.model import DiffusionLM
 from dllm_decode.parts.cache import CacheConfig
+from dllm_decode.strategy.resolve import StrategySource, resolve
 from dllm_decode.strategy.strategy import Strategy
 
 
@@ -64,7 +64,7 @@ class Agreement:
 def agreement(
     lm: DiffusionLM,
     prompts: str | Sequence[Any] | Tensor,
-    strategy: str | Path | Strategy | dict[str, Any],
+    strategy: StrategySource,
     cache: str | dict[str, Any] | CacheConfig,
     **options: Any,
 ) -> Agreement:
@@ -80,7 +80,7 @@ def agreement(
     Raises:
         ConfigError: An unknown cache, a strategy that cannot be cached, or a model that cannot reuse keys and values.
     """
-    plain = Strategy.load(strategy).override({"cache": None})
+    plain = resolve(strategy, lm, prompts=prompts).strategy.override({"cache": None})
     uncached = measured(lm, prompts, plain, **options)
     cached = measured(lm, prompts, plain.override({"cache": cache}), **options)
     return compare(uncached, cached, lm.special)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dllm_decode.errors import DataError
-from dllm_decode.models.fingerprint import content_fingerprint
+from dllm_decode.fingerprints import fingerprint
 
 CACHE_VARIABLE = "DLLM_DECODE_CACHE"
 
@@ -110,7 +110,7 @@ def cache_folder() -> Path:
 
 def example_key(identity: str, content: Iterable[Any]) -> str:
     """Name an example by its id and a hash of its content, so that an edited example is decoded anew."""
-    return f"{identity}:{content_fingerprint(json.dumps(list(content), sort_keys=True, default=repr).encode())}"
+    return f"{identity}:{fingerprint(json.dumps(list(content), sort_keys=True, default=repr).encode())}"
 
 
 def _unusable(folder: Path, error: OSError) -> DataError:

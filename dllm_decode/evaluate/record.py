@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from dllm_decode.evaluate.outcomes import Outcome
+from dllm_decode.evaluate.statistics import wilson_interval
 from dllm_decode.strategy.strategy import Strategy
 
 DISTRIBUTIONS = ("dllm-decode", "torch", "transformers")
@@ -110,3 +113,25 @@ class RunRecord:
             "gen_length": self.strategy.gen_length,
             "strategy": self.strategy.to_dict(),
         }
+
+
+def totals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the fields of the record that are sums and means over outcomes."""
+    n = len(outcomes)
+    correct = sum(outcome.correct for outcome in outcomes)
+    forwards = sum(outcome.forward_passes for outcome in outcomes)
+    tokens = TokenCounts(
+        positions=sum(outcome.positions for outcome in outcomes),
+        up_to_eos=sum(outcome.tokens for outcome in outcomes),
+        visible=sum(outcome.visible for outcome in outcomes),
+    )
+    return {
+        "n": n,
+        "accuracy": correct / n,
+        "accuracy_interval": wilson_interval(correct, n),
+        "forward_passes": forwards / n,
+        "model_calls": round(sum(outcome.model_calls for outcome in outcomes)),
+        "tokens_per_forward": tokens.up_to_eos / forwards if forwards else 0.0,
+        "tokens": tokens,
+        "seconds": sum(outcome.seconds for outcome in outcomes),
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from dllm_decode.data.inputs import SpecialTokens
@@ -68,8 +67,7 @@ class Generation:
 
 def ended(answers: Tensor, special: SpecialTokens) -> Tensor:
     """Return (B, G) bool: the first EOS or EOT of each row of (B, G) int64 answers, and everything right of it."""
-    ends = torch.tensor(special.ends, dtype=torch.int64, device=answers.device)
-    return torch.isin(answers, ends).cumsum(1) > 0
+    return special.is_end(answers).cumsum(1) > 0
 
 
 def answer_texts(tokenizer: Tokenizer, answers: Tensor, special: SpecialTokens) -> list[str]:

@@ -1,6 +1,7 @@
-"""Presets: tuned strategies as data, kept by model and task, and which of them fits; `--strategy tuned` reads them.
+"""Presets: tuned strategies as data, kept by model and task, and how near each is to another task.
 
-Knows files and distances; leaves finding good strategies to whoever writes them. Imports no torch.
+Knows files and distances; leaves choosing one to `resolve`, finding good strategies to whoever writes them. Imports no
+torch.
 """
 
 from __future__ import annotations
@@ -11,16 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.files import write_atomically
 from dllm_decode.strategy.strategy import Strategy
-
-if TYPE_CHECKING:
-    from dllm_decode.model import DiffusionLM
 
 FOLDER_VARIABLE = "DLLM_DECODE_PRESETS"
 
@@ -111,46 +109,6 @@ def nearest_presets(
         return stranger, preset.task != task, preset.distance(gen_length, prompt_characters), preset.task
 
     return sorted(presets, key=unlike)
-
-
-def tuned_preset(
-    lm: DiffusionLM,
-    *,
-    task: str | None = None,
-    gen_length: int | None = None,
-    prompts: Any = (),
-    folder: Path | None = None,
-) -> tuple[Preset, str]:
-    """Return the preset that fits a model and a task, and what is to be said of the fit ("" if it is exact).
-
-    Args:
-        lm: The model.
-        task: The task's name; None where there is none, as in `generate`.
-        gen_length: Columns an answer gets, in tokens; None if that is up to the preset.
-        prompts: Texts, for their length.
-        folder: Where presets are; None is the user's folder.
-
-    Raises:
-        ConfigError: There is no preset of this model.
-    """
-    texts = [prompts] if isinstance(prompts, str) else [text for text in prompts if isinstance(text, str)]
-    characters = sum(map(len, texts)) / len(texts) if texts else None
-    kept = load_presets(folder)
-    ordered = nearest_presets(kept, lm.fingerprint, lm.name, task, gen_length, characters)
-    fitting = [preset for preset in ordered if lm.fingerprint == preset.fingerprint or lm.name == preset.model]
-    if not fitting:
-        others = ", ".join(sorted({preset.model for preset in kept})) or "none"
-        raise ConfigError(
-            f"strategy: there is no tuned preset for model {lm.name!r} in {folder or presets_folder()} "
-            f"(models with presets: {others}); make one: dllm-decode search run --task TASK --model {lm.name}"
-        )
-    best = fitting[0]
-    said = []
-    if best.fingerprint != lm.fingerprint:
-        said.append(f"it was found for other weights of {lm.name}")
-    if task != best.task:
-        said.append(f"no preset for task {task!r}" if task else "the nearest in answer and prompt length")
-    return best, f"tuned: the preset of task {best.task}" + (f" ({'; '.join(said)})" if said else "")
 
 
 def _read(path: Path) -> Preset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -32,7 +32,7 @@ from dllm_decode.strategy.overrides import assign
 from dllm_decode.strategy.read_yaml import read_yaml
 
 TUNED = "tuned"
-"""Given as a strategy: the preset that fits model and task; see `resolve`."""
+"""Given as a strategy: the preset that fits model and task; `resolve` finds it."""
 
 
 class Strategy(Frozen):
@@ -80,7 +80,8 @@ class Strategy(Frozen):
         Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
 
         Raises:
-            ConfigError: The source is unknown or does not validate; the message carries the path of the field.
+            ConfigError: The source is unknown or does not validate; the message carries the path of the field. Also
+                "tuned", which needs a model to fit: see `resolve`.
         """
         strategy = _find(source)
         return strategy.override(overrides) if overrides else strategy
@@ -106,11 +107,6 @@ class Strategy(Frozen):
             )
         return cls.parse(data, origin)
 
-    def parts(self) -> Iterator[tuple[str, PartConfig]]:
-        """Yield (dotted path, part) of every part, those inside another after it: `layering`, `layering.detail`, ..."""
-        for field in type(self).model_fields:
-            yield from _parts_in(getattr(self, field), field)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with every part's defaults written out."""
         return self.model_dump(mode="json")
@@ -133,6 +129,10 @@ class Strategy(Frozen):
         for path in sorted(changes, key=lambda path: (path.count("."), not path.endswith(".name"), path)):
             assign(data, path, changes[path])
         return self.parse(data, self.name)
+
+    def parts(self) -> Iterator[tuple[str, PartConfig]]:
+        """Yield every part at any depth with its dotted path, such as `layering.detail` or `logits.0`, outer first."""
+        yield from _parts(self, "")
 
     def digest(self) -> str:
         """Return 12 hex digits that name the resolved parts and budget; names and descriptions do not count."""
@@ -170,6 +170,20 @@ class Strategy(Frozen):
         return self
 
 
+def _parts(holder: Any, path: str) -> Iterator[tuple[str, PartConfig]]:
+    """Yield the parts below a model, a list or a mapping that stands at a path."""
+    below: Iterable[tuple[Any, Any]] = ()
+    if isinstance(holder, BaseModel | Mapping):
+        below = holder.items() if isinstance(holder, Mapping) else holder
+    elif isinstance(holder, list | tuple):
+        below = enumerate(holder)
+    for key, value in below:
+        where = f"{path}.{key}" if path else str(key)
+        if isinstance(value, PartConfig):
+            yield where, value
+        yield from _parts(value, where)
+
+
 def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
     """Return the strategy that a recipe's name, a YAML path, a mapping or a strategy stands for."""
     if isinstance(source, Strategy):
@@ -179,8 +193,8 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
     text = str(source)
     if source == TUNED:
         raise ConfigError(
-            "strategy 'tuned' is the preset that fits a model, so it needs one: give it to generate, infill or evaluate "
-            "of a loaded model, or to `dllm-decode eval --strategy tuned`"
+            "strategy: 'tuned' is the preset that fits a model, so it needs one: pass strategy=\"tuned\" to generate(), "
+            "stream(), infill() or evaluate(), or --strategy tuned to the command line's generate and eval"
         )
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
         return _read(Path(text).expanduser())
@@ -200,20 +214,6 @@ def _read(path: Path) -> Strategy:
         raise ConfigError(f"strategy file {path} cannot be read: {reason}") from None
     strategy = Strategy.from_yaml(text, origin=str(path))
     return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
-
-
-def _parts_in(value: Any, path: str) -> Iterator[tuple[str, PartConfig]]:
-    if isinstance(value, PartConfig):
-        yield path, value
-    if isinstance(value, BaseModel):
-        for field in type(value).model_fields:
-            yield from _parts_in(getattr(value, field), f"{path}.{field}")
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _parts_in(inner, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
-        for place, inner in enumerate(value):
-            yield from _parts_in(inner, f"{path}.{place}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

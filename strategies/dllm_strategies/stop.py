@@ -25,10 +25,7 @@ class EosStop(StopConfig):
             return None
         canvas = view.canvas
         columns = torch.arange(canvas.length, device=canvas.tokens.device)  # (L,)
-        ends = torch.zeros_like(canvas.undecided)
-        for end in special.ends:
-            ends |= canvas.tokens == end
-        ends &= ~canvas.undecided & canvas.valid & (columns >= canvas.prompt_length)
+        ends = special.is_end(canvas.tokens) & ~canvas.undecided & canvas.valid & (columns >= canvas.prompt_length)
         # An open position before an end means that the answer may still go on there.
         settled = ends & (canvas.undecided.cumsum(1) == 0)
         after = settled.cumsum(1) > 0

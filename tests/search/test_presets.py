@@ -19,8 +19,8 @@ from dllm_decode.strategy.presets import (
     nearest_presets,
     presets_folder,
     save_preset,
-    tuned_preset,
 )
+from dllm_decode.strategy.resolve import resolve
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
@@ -83,19 +83,27 @@ def test_evaluation_and_generation_take_the_preset_that_fits(lm: DiffusionLM) ->
     other = evaluate(lm, "facts", "tuned", limit=2, cache=False)
     assert "no preset for task 'facts'" in other.record.notes[0]
     assert lm.generate(["Write."], strategy="tuned", gen_length=24).strategy.steps == 6
-    [(_, streamed)] = lm.stream(["Write."], strategy="tuned", gen_length=24)
+    ((_, streamed),) = lm.stream(["Write."], strategy="tuned", gen_length=24)
     assert streamed.strategy.steps == 6
-    assert lm.infill("Write." + "[MASK]" * 24, strategy="tuned").strategy.steps == 6
+    filled = lm.infill(["One [MASK] here.", "Two [MASK] [MASK]."], strategy="tuned", steps=1)
+    assert filled.strategy.name == "tuned-line" and not (filled.tokens == lm.special.mask).any()
 
 
-def test_a_tuned_strategy_without_a_model_is_told_that_it_needs_one() -> None:
-    with pytest.raises(ConfigError, match="'tuned' is the preset that fits a model, so it needs one"):
+def test_tuned_is_no_strategy_without_a_model() -> None:
+    with pytest.raises(ConfigError, match="'tuned' is the preset that fits a model.*--strategy tuned"):
         Strategy.load("tuned")
+
+
+def test_changes_are_made_to_the_preset(lm: DiffusionLM) -> None:
+    save_preset(preset(lm, "line", 16, 40.0))
+    found = resolve("tuned", lm, changes={"steps": 2}, task="line")
+    assert (found.strategy.steps, found.note) == (2, "tuned: the preset of task line")
+    assert resolve("llada", lm, changes={"steps": 2}).note == ""
 
 
 def test_without_a_preset_the_way_to_one_is_said(lm: DiffusionLM) -> None:
     with pytest.raises(ConfigError, match="no tuned preset for model .*dllm-decode search run --task TASK"):
-        tuned_preset(lm, task="line")
+        resolve("tuned", lm, task="line")
 
 
 def test_a_file_that_is_no_preset_is_named(lm: DiffusionLM) -> None:

@@ -1,20 +1,20 @@
 """Evaluation: what is counted, what is kept, and what a run that was interrupted does the second time."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
 from dllm_decode.errors import ConfigError, DataError
-from dllm_decode.evaluate import evaluate as evaluation
 from dllm_decode.evaluate.evaluate import evaluate, fit
+from dllm_decode.evaluate.judge import judge
 from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore
 from dllm_decode.model import DiffusionLM
-from dllm_decode.plugins.registry import load_registry
+from dllm_decode.plugin import LayeringConfig, Stage
+from dllm_decode.plugins.registry import Origin, load_registry
 from dllm_decode.strategy.strategy import Strategy
-from dllm_decode.testing.isolation import isolated_registry
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 
 
@@ -92,7 +92,7 @@ def test_tokens_after_the_first_end_are_not_counted(lm):
         tokens, texts, forward_passes, model_calls, seconds = answers, ["", "", ""], torch.ones(3), 1, 0.0
 
     examples = load_registry().task("square").examples("test", 3)
-    made = evaluation._outcomes(lm, load_registry().task("square"), examples, Out())
+    made = judge(lm, load_registry().task("square"), examples, Out())
     assert [(o.positions, o.tokens, o.visible) for o in made] == [(4, 2, 2), (4, 0, 0), (4, 4, 3)]
 
 
@@ -167,6 +167,40 @@ def test_another_dtype_or_other_weights_are_another_model(lm, tmp_path):
     assert evaluate(other, "square", STRATEGY, limit=2, cache=tmp_path).record.resumed == 0
 
 
+def test_another_version_of_a_part_however_deep_it_is_nested_is_decoded_anew(lm, tmp_path, isolated_registry):
+    class Inner(LayeringConfig):
+        name: Literal["inner"] = "inner"
+
+        def stages(self, context):
+            yield Stage("all", context.where, context.steps, size=context.size)
+
+    registry = isolated_registry(Inner)
+    nested = Strategy.load("said", steps=4, **{"layering.detail": "inner"})
+    resumed = []
+    for version in ("1.0", "1.0", "2.0"):
+        registry.origins["layering", "inner"] = Origin("mine", "my-distribution", version)
+        resumed.append(evaluate(lm, "square", nested, limit=2, cache=tmp_path).record.resumed)
+    assert resumed == [0, 2, 0]
+
+
+def test_another_version_of_a_task_is_decoded_anew(lm, tmp_path, isolated_registry):
+    class Mine(type(load_registry().task("square"))):
+        name = "mine"
+
+    registry = isolated_registry(Mine)
+    resumed = []
+    for version in ("1.0", "1.0", "2.0"):
+        registry.origins["task", "mine"] = Origin("mine", "my-distribution", version)
+        resumed.append(evaluate(lm, "mine", STRATEGY, limit=2, cache=tmp_path).record.resumed)
+    assert resumed == [0, 2, 0]
+
+
+def test_every_part_is_listed_with_its_path():
+    strategy = Strategy.load("said", stop=["eos"])
+    paths = [path for path, _ in strategy.parts()]
+    assert paths == ["block", "layering", "layering.detail", "scheduler", "confidence", "stop.0"]
+
+
 def test_a_model_without_a_folder_keeps_nothing(lm, tmp_path):
     evaluate(CountingLM(lm.denoiser, lm.tokenizer), "square", STRATEGY, limit=2, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -218,30 +252,3 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(lm, tmp_path):
     blocked.write_text("")
     with pytest.raises(DataError, match="DLLM_DECODE_CACHE"):
         evaluate(lm, "square", STRATEGY, limit=1, cache=blocked / "below")
-
-
-@pytest.mark.parametrize(("kind", "name"), [("layering", "chlg"), ("scheduler", "even"), ("task", "square")])
-def test_outcomes_are_not_those_of_another_version_of_a_part_however_deep_or_of_the_task(
-    kind: str, name: str, lm, tmp_path
-):
-    """`said` holds chlg inside its scaffold."""
-    with isolated_registry() as registry:
-        assert evaluate(lm, "square", "said", limit=2, cache=tmp_path).record.resumed == 0
-        assert evaluate(lm, "square", "said", limit=2, cache=tmp_path).record.resumed == 2
-        registry.origins[kind, name] = replace(registry.origins[kind, name], version="99")
-        assert evaluate(lm, "square", "said", limit=2, cache=tmp_path).record.resumed == 0
-
-
-def test_every_part_of_a_strategy_is_found_with_its_path():
-    strategy = Strategy.load("said", stop="eos", logits=[{"name": "guidance", "weight": 1.0}])
-    found = {path: part.name for path, part in strategy.parts()}
-    assert found == {
-        "block": "whole",
-        "layering": "scaffold",
-        **{path: name for path, name in found.items() if path.startswith("layering.")},
-        "scheduler": "even",
-        "confidence": "top-probability",
-        "logits.0": "guidance",
-        "stop.0": "eos",
-    }
-    assert found["layering.detail"] == "chlg"

@@ -20,6 +20,7 @@ from dllm_decode.strategy.strategy import Strategy
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
 
+COSTS = ("forwards", "seconds", "tokens-per-second")
 ROUNDS = 5
 """Timed pairs of baseline and strategy; the median forgives two that something else disturbed."""
 

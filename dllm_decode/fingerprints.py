@@ -1,4 +1,4 @@
-"""Names for exactly this content: of bytes, a file, a checkpoint folder. Imports no torch."""
+"""Short names of files and folders by what is in them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CONTENT_LIMIT = 64 * 2**20
 """Weights up to this many bytes are named by their content, larger ones by size and time of change."""
 
 
-def content_fingerprint(content: bytes) -> str:
-    """Return 16 hex digits that name some bytes."""
+def fingerprint(content: bytes) -> str:
+    """Name bytes by 16 hex digits of their sha256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
@@ -23,7 +23,7 @@ def file_fingerprint(path: Path) -> str:
         DataError: It cannot be read.
     """
     try:
-        return content_fingerprint(path.read_bytes())
+        return fingerprint(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -39,4 +39,4 @@ def folder_fingerprint(folder: Path) -> str:
             small = status.st_size <= CONTENT_LIMIT
             state = file_fingerprint(path) if small else f"{status.st_size} {status.st_mtime_ns}"
             parts.append(f"{path.name} {state}")
-    return content_fingerprint("\n".join(parts).encode())
+    return fingerprint("\n".join(parts).encode())

@@ -1,0 +1,43 @@
+"""Which examples of a task are evaluated, and at which places of the fixed order they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dllm_decode.errors import DataError
+
+if TYPE_CHECKING:
+    from dllm_decode.tasks.base import Example, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Examples in the order asked for, and where they came from."""
+
+    examples: tuple[Example, ...]
+    places: tuple[int, ...]
+    """Of each example in the fixed order of its split or file: the row id of its noise."""
+    split: str | None
+    """None if they came from a file."""
+    data: Path | None
+
+
+def choose_examples(
+    task: Task, split: str, data: str | Path | None, limit: int | None, rows: Sequence[int] | None
+) -> Chosen:
+    """Return the examples that `evaluate` was asked for; the arguments are its own.
+
+    Raises:
+        DataError: An unknown split, an unreadable file, places that do not exist, or no examples at all.
+    """
+    path = None if data is None else Path(data)
+    listed = task.examples(split, limit) if path is None else task.load(path)[:limit]
+    places = tuple(range(len(listed)) if rows is None else rows)
+    if beyond := [place for place in places if not 0 <= place < len(listed)]:
+        raise DataError(f"rows: task {task.name!r} has {len(listed)} examples there, none at {beyond[:5]}")
+    if not places:
+        raise DataError(f"task {task.name!r} has no examples to evaluate in {path or f'split {split!r}'}")
+    return Chosen(tuple(listed[place] for place in places), places, split if path is None else None, path)
