@@ -19,9 +19,9 @@ from typing import Any
 from dllm_decode.errors import ConfigError, DecodeError
 from dllm_decode.files import write_atomically
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.objective import RowObjective
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import Candidate
 from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.space import Space

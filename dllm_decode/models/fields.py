@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,3 +42,37 @@ def require_settings(config: Mapping[str, Any], supported: Mapping[str, Any], or
         value = config.get(field, setting)
         if value != setting and not (value is None and not setting):
             raise ModelError(f"{origin}: {field} {value!r} is not supported; only {setting!r} is.")
+
+
+def read_rope_theta(config: Mapping[str, Any], origin: str, default: float = 10_000.0) -> float:
+    """Return the base of the rotary positions, which stands at the top or, since transformers 5, in `rope_parameters`.
+
+    Args:
+        config: The content of `config.json`.
+        origin: What the config is called in messages.
+        default: Where it stands in neither place.
+
+    Raises:
+        ModelError: The two places contradict each other, or ask for positions that are not computed here.
+    """
+    nested = config.get("rope_parameters") or {}
+    for place, asked in (("rope_parameters", nested), ("rope_scaling", config.get("rope_scaling") or {})):
+        if not isinstance(asked, Mapping):
+            raise ModelError(f"{origin}: {place} should be an object, got {asked!r}.")
+        kind = asked.get("rope_type", asked.get("type", "default"))
+        if kind != "default":
+            raise ModelError(f"{origin}: {place} of type {kind!r} is not supported; only 'default' is.")
+        more = set(asked) - {"rope_type", "type", "rope_theta"}
+        if asked.get("partial_rotary_factor") == 1:
+            more -= {"partial_rotary_factor"}
+        if more:
+            raise ModelError(f"{origin}: {place}: {', '.join(sorted(map(str, more)))} is not supported.")
+    found = [each["rope_theta"] for each in (config, nested) if each.get("rope_theta") is not None]
+    for theta in found:
+        if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
+            raise ModelError(f"{origin}: rope_theta should be a number above 0, got {theta!r}.")
+    if len(set(found)) > 1:
+        raise ModelError(
+            f"{origin}: rope_theta is {found[0]!r} at the top and {found[1]!r} in rope_parameters; keep the right one."
+        )
+    return float(found[0]) if found else default

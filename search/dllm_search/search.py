@@ -13,6 +13,7 @@ import optuna
 
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.constrained import DEARER, ConstrainedJudge, part, pruner
 from dllm_search.judge.costs import Stopwatch
 from dllm_search.judge.goals import Judge, area, area_judge, below_reach, pareto_judge
@@ -20,7 +21,6 @@ from dllm_search.judge.objective import Objective
 from dllm_search.judge.score import Score
 from dllm_search.report.choose import (
     MARGIN,
-    Candidate,
     Choice,
     Verified,
     best_reference,

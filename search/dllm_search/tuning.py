@@ -19,11 +19,12 @@ from dllm_decode.evaluate.record import device_name, installed_version, versions
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.function_task import function_task
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
 from dllm_search.judge.objective import TaskObjective
-from dllm_search.report.choose import Candidate
 from dllm_search.report.progress import Say
 from dllm_search.report.report import Report
+from dllm_search.report.write import write_report
 from dllm_search.search import Search
 from dllm_search.settings import Options, Settings, SharedOptions
 from dllm_search.space.baselines import baselines
@@ -131,7 +132,7 @@ def tune(
         total = round(study.user_attrs.get(f"{quantity}_spent", 0) + spent, 1)
         study.set_user_attr(f"{quantity}_spent", total)
         report.record[f"{quantity}_spent"] = total
-    result = _written(report, study, settings)
+    result = _written(report, study, settings, say)
     return result if folder is None else replace(result, preset=remember(report, lm, chosen_task, folder))
 
 
@@ -194,7 +195,7 @@ def report_on(
     """Make the report of a study anew, without trying anything; outcomes kept from the search are used again."""
     search, objective = build_search(lm, task, settings, True, say)
     record = _record(lm, settings, study.study_name, None, search, objective)
-    return _written(search.conclude(study, record), study, settings)
+    return _written(search.conclude(study, record), study, settings, say)
 
 
 def load(model: str | Path | DiffusionLM, device: str | None, dtype: str | None) -> DiffusionLM:
@@ -286,13 +287,15 @@ def _record(
     }
 
 
-def _written(report: Report, study: optuna.Study, settings: Settings) -> TuneResult:
+def _written(report: Report, study: optuna.Study, settings: Settings, say: Say | None) -> TuneResult:
     study.set_user_attr("chosen", report.strategy_yaml())
     if settings.out is None:
         return TuneResult(report, study, None)
     folder = Path(settings.out)
     try:
-        report.write(folder)
+        said = write_report(report, folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}") from None
+    if said and say is not None:
+        say(said)
     return TuneResult(report, study, folder)

@@ -12,9 +12,9 @@ import pytest
 from dllm_decode.cli import main
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
 from dllm_search.judge.objective import TaskObjective
-from tests.support.random_checkpoint import write_checkpoint
 
 SMALL = ["--trials", "5", "--examples", "4", "--verify-examples", "6", "--test-examples", "6"]
 

@@ -6,17 +6,23 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 
+from dllm_decode.errors import DecodeError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import describe
 from dllm_search.report.ablation import set_back
 from dllm_search.report.importance import importances
 from dllm_search.report.page import page as written_page
 from dllm_search.report.report import Report
+from dllm_search.report.write import write_report
 from dllm_search.space.space import Space
 from tests.search.test_search import LENGTH, MadeUp, search, study_of
+from tests.support.compositions import compositions
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def made() -> tuple[Report, optuna.Study]:
 def page(made: tuple[Report, optuna.Study], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page as it is written."""
     folder: Path = tmp_path_factory.mktemp("report")
-    made[0].write(folder)
+    write_report(made[0], folder)
     assert {file.name for file in folder.iterdir()} == {
         "front-test.png",
         "front.png",
@@ -140,3 +146,34 @@ def test_thin_evidence_is_said_in_words_at_the_top(page: str, made: tuple[Report
     report, _ = made
     assert any("examples are few" in sentence for sentence in report.evidence)
     assert page.index('class="verdict thin"') < page.index("<table>")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(compositions(), compositions())
+def test_strategies_that_differ_never_have_one_name(one: dict[str, Any], other: dict[str, Any]) -> None:
+    try:
+        strategies = [Strategy.parse(one), Strategy.parse(other)]
+    except DecodeError:
+        assume(False)
+    names = {describe(strategy) for strategy in strategies}
+    assert len(names) == len({strategy.digest() for strategy in strategies})
+
+
+def test_a_name_tells_thresholds_of_revisers_and_caches_apart() -> None:
+    wino, plain = Strategy.load("wino"), Strategy.load("fast-dllm")
+    names = {
+        describe(wino),
+        describe(wino.override({"revise.0.threshold": 0.8})),
+        describe(wino.override({"scheduler.threshold": 0.7})),
+        describe(plain.override({"cache": None})),
+        describe(plain.override({"cache": "dual"})),
+        describe(plain.override({"cache": "prefix"})),
+    }
+    assert len(names) == 6
+    assert all(len(name) < 120 for name in names), names
+
+
+def test_a_rounded_number_is_followed_by_the_digest() -> None:
+    strategy = Strategy.load("fast-dllm", **{"scheduler.threshold": 0.87654321})
+    assert describe(strategy).endswith(f"~{strategy.digest()}") and "threshold 0.877" in describe(strategy)
+    assert "~" not in describe(Strategy.load("fast-dllm", **{"scheduler.threshold": 0.85}))

@@ -12,10 +12,12 @@ import pytest
 from dllm_decode.errors import ConfigError, ContractError, DataError
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.goals import pareto_judge
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import Candidate, Choice, choose, pareto_front
+from dllm_search.report.choose import Choice, choose, pareto_front
 from dllm_search.report.report import Report, compare, evidence
+from dllm_search.report.write import write_report
 from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.baselines import baselines
@@ -242,7 +244,7 @@ def test_proof_goes_before_price_and_the_bolder_one_is_shown_beside_it() -> None
 
 
 def test_the_results_are_written_and_the_strategy_loads_back(report: Report, tmp_path: Path) -> None:
-    report.write(tmp_path / "out")
+    write_report(report, tmp_path / "out")
     written = tmp_path / "out"
     assert Strategy.load(written / "strategy.yaml").digest() == report.chosen.strategy.digest()
     assert (written / "strategy.yaml").read_text().startswith("# task: made-up")

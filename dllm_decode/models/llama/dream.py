@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dllm_decode.errors import ModelError
-from dllm_decode.models.fields import require_positive, require_settings
+from dllm_decode.models.fields import read_rope_theta, require_positive, require_settings
 
 if TYPE_CHECKING:
     from dllm_decode.data.inputs import SpecialTokens
@@ -31,7 +31,6 @@ _SIZES = (
 # Switches of Dream's config that change what the model computes, with the one setting that is served.
 _SUPPORTED: dict[str, Any] = {
     "hidden_act": "silu",
-    "rope_scaling": None,
     "use_mrope": False,
     "use_sliding_window": False,
     "quantization_config": None,
@@ -109,7 +108,7 @@ def _stock_config(config: Mapping[str, Any], origin: str) -> Any:
     return Qwen2Config(
         **{field: config[field] for field in _SIZES},
         rms_norm_eps=config.get("rms_norm_eps", 1e-6),
-        rope_parameters={"rope_type": "default", "rope_theta": config.get("rope_theta", 10_000.0)},
+        rope_parameters={"rope_type": "default", "rope_theta": read_rope_theta(config, origin)},
         tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
         bos_token_id=None,
         eos_token_id=None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dllm_decode.errors import ModelError
-from dllm_decode.models.fields import require_positive, require_settings
+from dllm_decode.models.fields import read_rope_theta, require_positive, require_settings
 
 if TYPE_CHECKING:
     from dllm_decode.data.inputs import SpecialTokens
@@ -117,7 +117,7 @@ def llama_fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "vocab_size": config.get("embedding_size") or config["vocab_size"],
         "max_position_embeddings": config["max_sequence_length"],
         "rms_norm_eps": config.get("rms_norm_eps", 1e-5),
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.get("rope_theta", 10_000.0)},
+        "rope_parameters": {"rope_type": "default", "rope_theta": read_rope_theta(config, origin)},
         "hidden_act": "silu",
         "attention_bias": False,
         "tie_word_embeddings": bool(config.get("weight_tying", False)),

@@ -7,13 +7,13 @@ more examples of the tuning split and in pairs with the baseline; the test split
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 from dllm_decode.evaluate.statistics import PairedComparison, compare_paired
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.score import Score
 
 MARGIN = 0.01
@@ -23,32 +23,6 @@ CAUTION = 0.99
 """Confidence of the interval that is the proof, because the best of several was looked for."""
 AREA_CANDIDATES = 5
 """How many strategies with the largest areas are measured on more examples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A strategy with its score on the tuning examples."""
-
-    strategy: Strategy
-    score: Score
-    label: str = ""
-    """What it is known as, if it is a recipe or a published budget."""
-
-    @property
-    def name(self) -> str:
-        """A name for tables: the label, or what it is made of."""
-        return self.label or describe(self.strategy)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return {
-            "name": self.name,
-            "strategy_digest": self.strategy.digest(),
-            "accuracy": self.score.accuracy,
-            "forward_passes": self.score.forward_passes,
-            "tokens_per_forward": self.score.tokens_per_forward,
-            "n": self.score.n,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +76,6 @@ class Choice:
     """One cheaper than the chosen that got as many right as the baseline, without proof."""
     verified: tuple[Verified, ...]
     """In the order in which they were judged, cheapest first."""
-
-
-def describe(strategy: Strategy) -> str:
-    """Say in one line what a strategy is made of, numbers included."""
-
-    def shown(part: Mapping[str, Any]) -> str:
-        words = [str(part["name"])]
-        for value in part.values():
-            if isinstance(value, Mapping) and "name" in value:
-                words[0] += f"({shown(value)})"
-            elif isinstance(value, int | float) and not isinstance(value, bool):
-                words.append(f"{value:.3g}")
-        return " ".join(words)
-
-    data = strategy.to_dict()
-    kinds = (
-        data["block"],
-        data["layering"],
-        data["scheduler"],
-        data["confidence"],
-        *data["logits"],
-        *data["stop"],
-    )
-    steps = () if strategy.steps is None else (f"{strategy.steps} steps",)
-    return ", ".join([*map(shown, kinds), *steps])
 
 
 def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:

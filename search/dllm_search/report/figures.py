@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.evaluate.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from dllm_search.report.choose import Candidate
+    from dllm_search.judge.candidate import Candidate
     from dllm_search.report.report import Report
 
 TRIED, FRONT, NAMED, CHOSEN = "#b8bec6", "#2f6fb0", "#7a4fa3", "#c8442e"

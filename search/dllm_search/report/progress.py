@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import MARGIN, Candidate, holds_on_few
+from dllm_search.report.choose import MARGIN, holds_on_few
 from dllm_search.trials.record import Tried
 
 Say = Callable[[str], None]

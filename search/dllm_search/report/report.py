@@ -1,21 +1,19 @@
 """The report of a search: the chosen strategy beside the baselines on the test split, in tables, JSON, YAML and words.
 
-Knows scores and comparisons; leaves drawing to `picture`, HTML to `page`, and decoding to the objective.
+Knows scores and comparisons; leaves pictures, the page and files to `write`, and decoding to the objective.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dllm_decode.evaluate.statistics import PairedComparison, aup, compare_paired, wilson_interval
-from dllm_decode.files import write_atomically
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import MARGIN, Candidate
+from dllm_search.report.choose import MARGIN
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -184,26 +182,6 @@ class Report:
         lines = [f"# {key}: {value}" for key, value in self.record.get("provenance", {}).items()]
         lines += [f"# {sentence}" for sentence in self.evidence]
         return "\n".join([*lines, strategy.to_yaml()])
-
-    def write(self, folder: Path) -> None:
-        """Write table.md, report.json, report.html, strategy.yaml, front.png and front-test.png."""
-        from dllm_search.report.figures import draw_front, draw_test
-        from dllm_search.report.page import page
-
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "table.md", self.markdown())
-        write_atomically(
-            folder / "report.json", json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
-        )
-        write_atomically(folder / "strategy.yaml", self.strategy_yaml())
-        draw_front(self, folder / "front.png")
-        draw_test(self, folder / "front-test.png")
-        pictures = {
-            f"{self.rows[0].score.n} examples of the test split, with 95 % intervals": folder / "front-test.png",
-            "Everything tried, on the tuning examples": folder / "front.png",
-        }
-        html = page(self, {caption: path.read_bytes() for caption, path in pictures.items()})
-        write_atomically(folder / "report.html", html)
 
 
 def compare(role: str, name: str, strategy: Strategy, score: Score, baseline: Score) -> Row:

@@ -12,11 +12,11 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.evaluate import LOOKED_AT, fit
 from dllm_decode.strategy.presets import Preset, load_presets, nearest_presets, presets_folder, save_preset
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.report.report import Report
 
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
+    from dllm_search.report.report import Report
 
 NEAREST = 3
 """Presets that a new search starts from."""

@@ -12,9 +12,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.goals import Judgement
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import Candidate
 
 SLOT, LABEL, REASON, STOPPED = "slot", "label", "reason", "stopped"
 """Attributes of a trial: its place in the study, the baseline that it is, why it was refused, why it was stopped."""
