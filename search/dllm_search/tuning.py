@@ -21,7 +21,7 @@ from dllm_decode.strategy.strategy import Strategy
 from dllm_search.function_task import function_task
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
-from dllm_search.judge.objective import Executor, TaskObjective
+from dllm_search.judge.objective import TaskObjective
 from dllm_search.report.progress import Say
 from dllm_search.report.report import Report
 from dllm_search.report.write import write_report
@@ -35,6 +35,7 @@ from dllm_search.trials.study import open_study
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from dllm_decode.evaluate.evaluate import Evaluation
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
 
@@ -227,15 +228,15 @@ def build_search(
     settings: Settings,
     cache: bool | Path,
     say: Say | None,
-    executor: Executor | None = None,
+    evaluate: Callable[..., Evaluation] | None = None,
 ) -> tuple[Search, TaskObjective]:
-    """Return a search of a task with a model, and its objective; `executor` decodes, None is this process."""
+    """Return a search of a task with a model, and its objective; `evaluate` decodes, None is the core's own, here."""
     objective = TaskObjective(
-        lm, task, batch_size=settings.batch_size, seed=settings.seed, cache=cache, executor=executor
+        lm, task, batch_size=settings.batch_size, seed=settings.seed, cache=cache, evaluate=evaluate
     )
     watch = _stopwatch(lm, task, settings, cache)
     # A device that measures time must not be shared.
-    at_once = settings.workers if executor is not None and watch is None else 1
+    at_once = settings.workers if evaluate is not None and watch is None else 1
     search = Search(
         task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, at_once=at_once
     )

@@ -5,7 +5,7 @@ Knows the evaluation of the core; leaves what to score, and on how many examples
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -15,7 +15,7 @@ from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.score import Score
 
 if TYPE_CHECKING:
-    from dllm_decode.evaluate.outcomes import Outcome
+    from dllm_decode.evaluate.evaluate import Evaluation
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
 
@@ -46,16 +46,6 @@ class Spent:
     """Not decoded, because outcomes were kept from earlier runs."""
 
 
-class Executor(Protocol):
-    """What decodes and scores examples elsewhere than in this process; may be called by several threads at once."""
-
-    def outcomes(
-        self, strategy: Strategy, task: Task, split: str, places: Sequence[int]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Yield the place and the outcome of every example, as they come."""
-        ...
-
-
 class TaskObjective:
     """The objective of a task and a model, through the evaluation's kept outcomes."""
 
@@ -67,7 +57,7 @@ class TaskObjective:
         batch_size: int = 64,
         seed: int = 0,
         cache: bool | Path = True,
-        executor: Executor | None = None,
+        evaluate: Callable[..., Evaluation] | None = None,
     ) -> None:
         """Keep what every evaluation shares.
 
@@ -77,10 +67,11 @@ class TaskObjective:
             batch_size: Rows of a forward, at most.
             seed: Of the decoding noise.
             cache: As in `evaluate`.
-            executor: What decodes; None is this process.
+            evaluate: What decodes and scores, called as the core's `evaluate`, e.g. that with an executor bound to it; it
+                may be called by several threads at once. None is the core's own, in this process.
         """
         self.lm, self.task, self.batch_size, self.seed, self.cache = lm, task, batch_size, seed, cache
-        self.executor = executor
+        self.evaluate = evaluate
         self.spent = Spent()
         self._counting = Lock()
         self._known: dict[tuple[str, str], dict[int, tuple[bool, int, int]]] = {}
@@ -96,25 +87,22 @@ class TaskObjective:
         known = self._known.setdefault((strategy.digest(), split), {})
         missing = [row for row in rows if row not in known]
         if missing or not known:
-            outcomes, resumed = self._decode(strategy, split, missing)
-            passes = sum(outcome.forward_passes for outcome in outcomes)
-            fresh = round(passes * (1 - resumed / len(outcomes)))
+            done = self._decode(strategy, split, missing)
+            passes = sum(outcome.forward_passes for outcome in done.outcomes)
+            fresh = round(passes * (1 - done.record.resumed / done.record.n))
             with self._counting:
                 self.spent.decoded += fresh
                 self.spent.kept += passes - fresh
-            for row, outcome in zip(missing, outcomes, strict=True):
+            for row, outcome in zip(missing, done.outcomes, strict=True):
                 known[row] = (outcome.correct, outcome.forward_passes, outcome.tokens)
         correct, forwards, tokens = zip(*(known[row] for row in rows), strict=True)
         return Score(correct, forwards, tokens)
 
-    def _decode(self, strategy: Strategy, split: str, rows: Sequence[int]) -> tuple[Sequence[Outcome], int]:
-        """Return the outcomes of examples and how many were kept from earlier runs: where a search's work is done."""
+    def _decode(self, strategy: Strategy, split: str, rows: Sequence[int]) -> Evaluation:
+        """Decode and score examples: the one place where a search's work is done."""
         from dllm_decode.evaluate.evaluate import evaluate
 
-        if self.executor is not None:
-            made = dict(self.executor.outcomes(strategy, self.task, split, rows))
-            return [made[row] for row in rows], 0
-        done = evaluate(
+        return (self.evaluate or evaluate)(
             self.lm,
             self.task,
             strategy,
@@ -124,4 +112,3 @@ class TaskObjective:
             seed=self.seed,
             cache=self.cache,
         )
-        return done.outcomes, done.record.resumed
