@@ -5,7 +5,6 @@ Knows the way from prompts to canvases and back to texts; the decoding itself is
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,6 @@ from dllm_decode.generation.batches import (
     Cost,
     OnStep,
     Options,
-    Part,
     Table,
     decode_parts,
     decode_table,
@@ -255,14 +253,10 @@ class DiffusionLM:
         return self._stream(table, resolved, parts)
 
     def _stream(
-        self, table: Table, strategy: Strategy, parts: Iterator[Part]
+        self, table: Table, strategy: Strategy, parts: Iterator[Cost]
     ) -> Iterator[tuple[list[int], Generation]]:
-        started = time.perf_counter()
         for part in parts:
-            now = time.perf_counter()
-            cost = Cost(part.forward_passes, part.model_calls, now - started, None)
-            yield part.rows.tolist(), self._answers(table.of_rows(part.rows), strategy, cost)
-            started = time.perf_counter()
+            yield part.rows.tolist(), self._answers(table.of_rows(part.rows), strategy, part)
 
     def _tail(
         self, prompts: Any, strategy: StrategySource, attention_mask: Tensor | None, changes: dict[str, Any]

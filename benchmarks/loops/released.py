@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tests.support.reference_loops import said_block_budgets, said_block_grids
+from dllm_decode.testing.reference_loops import said_block_budgets, said_block_grids
 
 Forward = Callable[[Tensor], Tensor]
 """(B, L) int64 tokens in, (B, L, V) logits out."""

@@ -25,7 +25,7 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search import tune
 from dllm_search.space.baselines import settled
-from dllm_search.tune import TuneResult, load
+from dllm_search.tuning import TuneResult, load
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "benchmarks" / "results" / "search"

@@ -18,7 +18,7 @@ import torch
 from benchmarks.lib.measuring import Counted, Pair, forward_of, peak_memory, prompts_of, resident_memory
 from benchmarks.loops import released as loops
 from dllm_decode import DiffusionLM
-from tests.support.checkpoints import LLADA_8B, random_tensors, write_checkpoint
+from dllm_decode.testing.checkpoints import LLADA_8B, random_tensors, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = ("engine", "loop")

@@ -43,7 +43,7 @@ def load_model(name: str) -> DiffusionLM:
     """Load the model in float32; `random` is one of tiny's shape with random weights."""
     if name != "random":
         return DiffusionLM.from_pretrained(name, dtype="float32")
-    from tests.support.random_checkpoint import write_checkpoint
+    from dllm_decode.testing.random_checkpoint import write_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         return DiffusionLM.from_pretrained(write_checkpoint(Path(folder), **TINY_SHAPE), dtype="float32")

@@ -96,11 +96,11 @@ class Block:
     count: int = 1
     budget: int | None = None
     """The steps of the whole decode, of which `steps` is this block's share."""
-    brief: bool = False
+    one_step: bool = False
     """Whether the block policy is asked again after one commit, whatever is still open."""
-    busy: tuple[int, ...] | None = None
-    """How much each row has open in a brief block, where the policy has waited for that already; else None."""
-    urgent: Tensor | None = None
+    open_counts: tuple[int, ...] | None = None
+    """Open positions of each row of a one-step block, where the policy has waited for them already; else None."""
+    must_advance: Tensor | None = None
     """(B, L) bool; every forward commits at least one of these in each row where one is open. None: any of `where`."""
 
 

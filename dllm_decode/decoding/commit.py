@@ -49,9 +49,9 @@ class Progress:
             exact: Whether the scheduler promises at least one in each row, so that nothing need be added.
         """
         block, chosen = view.block, chosen & view.open
-        if block.urgent is not None:
-            urgent = view.open & block.urgent[:, block.window]
-            chosen |= best_open(proposal.score, urgent) & ~(chosen & urgent).any(1, keepdim=True)
+        if block.must_advance is not None:
+            must_advance = view.open & block.must_advance[:, block.window]
+            chosen |= best_open(proposal.score, must_advance) & ~(chosen & must_advance).any(1, keepdim=True)
         if not exact:
             chosen |= best_open(proposal.score, view.open) & ~chosen.any(1, keepdim=True)
         self.canvas.commit(block.window, chosen, proposal.tokens)

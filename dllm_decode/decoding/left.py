@@ -128,10 +128,10 @@ class OneStep:
     def __init__(self, left: Left, block: Block, stage: Stage, open_: Tensor, *, whole: bool) -> None:
         if stage.size is not None:
             left.begin_stage(stage.size)
-        elif block.busy is not None and whole:
-            left.open = max(block.busy)
+        elif block.open_counts is not None and whole:
+            left.open = max(block.open_counts)
             if not left.cached:
-                left.drop_finished(block.busy)
+                left.drop_finished(block.open_counts)
         else:
             left.look(left.count(block, open_), drop=False)
         self.steps = min(1, left.open)

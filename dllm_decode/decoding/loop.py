@@ -141,7 +141,7 @@ class Decode:
             # 2. The layering names the positions of the block that are eligible now.
             for stage in self.layering.stages(context):
                 stepped = yield from self.finish(block, stage, whole=stage.where is context.where)
-                if stepped and block.brief:
+                if stepped and block.one_step:
                     break
             self.left.rows = None  # in the next block every row takes part again
         # 9. When all is decided, a reviser may go over it with forwards of its own.
@@ -190,7 +190,7 @@ class Decode:
         self, block: Block, stage: Stage, scheduler: Scheduler, budget: int | None, open_: Tensor, whole: bool
     ) -> Known | Counted | OneStep:
         """Return how the host knows when the stage is finished."""
-        if block.brief:
+        if block.one_step:
             return OneStep(self.left, block, stage, open_, whole=whole)
         if self.stops or not scheduler.exact:
             return Counted(self.left, block, stage, budget, open_)

@@ -61,7 +61,7 @@ class _PlainDecode:
         for block in policy.blocks(self.block_context()):
             # 2. The layering names the positions of the block that are eligible now. It may ask for one too.
             for stage in self.layering.stages(self.stage_context(block)):
-                if self.finish(block, stage) and block.brief:
+                if self.finish(block, stage) and block.one_step:
                     break
         # 9. When all is decided, a reviser may go over it with forwards of its own, until it changes nothing.
         for reviser in self.revisers:
@@ -112,16 +112,16 @@ class _PlainDecode:
                     )
                     revisable = inside & decided & ~chosen & chosen.any(1, keepdim=True)
                     self.revise(reviser, block, (stats, shadow), chosen, revisable, False)
-            if block.brief:
+            if block.one_step:
                 return True
         return bool(budget)
 
     def commit(self, view: StepView, proposal: Proposal, chosen: Tensor) -> None:
         """Commit (B, W) bool `chosen`, and the best position of every row that would get no further."""
         chosen = chosen & view.open
-        if view.block.urgent is not None:
-            urgent = view.open & view.block.urgent[:, view.block.window]
-            chosen |= best_open(proposal.score, urgent) & ~(chosen & urgent).any(1, keepdim=True)
+        if view.block.must_advance is not None:
+            must_advance = view.open & view.block.must_advance[:, view.block.window]
+            chosen |= best_open(proposal.score, must_advance) & ~(chosen & must_advance).any(1, keepdim=True)
         chosen |= best_open(proposal.score, view.open) & ~chosen.any(1, keepdim=True)
         self.canvas.commit(view.block.window, chosen, proposal.tokens)
         self.commits += chosen.any(1)

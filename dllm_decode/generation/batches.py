@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from dllm_decode.data.canvas import Canvas
-from dllm_decode.decoding.loop import Decode, finish
+from dllm_decode.decoding.loop import Decode, Decoded, finish
 from dllm_decode.decoding.trace import StepEvent, Trace
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
-from dllm_decode.generation.pool import GROUPS, Finished, Pool, can_share_forwards
+from dllm_decode.generation.pool import GROUPS, Pool, can_share_forwards
 from dllm_decode.strategy.strategy import Strategy
 
 DEFAULT_BATCH_SIZE = 16
@@ -55,25 +55,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the decoding of a table took."""
-
-    forward_passes: Tensor
-    """(N,) int64."""
-    model_calls: int
-    seconds: float
-    trace: Trace | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of a table that are decoded and written back."""
+    """What the decoding of a table's rows took, of all of them or of some that have been written back."""
 
     rows: Tensor
     """(R,) int64."""
     forward_passes: Tensor
     """(R,) int64."""
     model_calls: int
-    """Calls of the model since the part before."""
+    """Of some rows: since those before."""
+    seconds: float
+    trace: Trace | None = None
 
 
 def decode_table(
@@ -94,12 +85,12 @@ def decode_table(
     """
     kept = Trace() if options.trace else None
     passes = torch.zeros(table.tokens.shape[0], dtype=torch.int64)
-    calls = 0
-    started = time.perf_counter()
+    calls, seconds = 0, 0.0
     for part in decode_parts(denoiser, device, table, strategy, options, kept):
         passes[part.rows] = part.forward_passes
         calls += part.model_calls
-    return Cost(passes, calls, time.perf_counter() - started, kept)
+        seconds += part.seconds
+    return Cost(torch.arange(len(passes)), passes, calls, seconds, kept)
 
 
 def decode_parts(
@@ -109,7 +100,7 @@ def decode_parts(
     strategy: Strategy,
     options: Options,
     trace: Trace | None = None,
-) -> Iterator[Part]:
+) -> Iterator[Cost]:
     """Check as `decode_table` does, then yield rows as they are finished; those of long prompts begin first.
 
     Rows that are watched step by step are decoded in the order they are given in, one batch after another.
@@ -141,16 +132,19 @@ def decode_parts(
     groups = _groups(table, -(-size // GROUPS) if pooled else size, by_length=not watched)
     if pooled:
         return _written(table, Pool(size, begin, groups).results())
-    return _written(table, (Finished(rows, done := finish(begin(rows)), done.model_calls) for rows in groups))
+    return _written(table, ((rows, finish(begin(rows))) for rows in groups))
 
 
-def _written(table: Table, finished: Iterator[Finished]) -> Iterator[Part]:
-    """Write every group's answers into the table."""
-    for part in finished:
-        canvas = part.decoded.canvas
-        table.tokens[part.rows, -canvas.length :] = canvas.tokens.to(table.tokens.device)
+def _written(table: Table, finished: Iterator[tuple[Tensor, Decoded]]) -> Iterator[Cost]:
+    """Write every group's answers into the table; the time that the caller takes in between does not count."""
+    started = time.perf_counter()
+    for rows, decoded in finished:
+        canvas = decoded.canvas
+        table.tokens[rows, -canvas.length :] = canvas.tokens.to(table.tokens.device)
         # A copy of the caller's own, which inference mode has no say in.
-        yield Part(part.rows, part.decoded.forward_passes.cpu().clone(), part.model_calls)
+        passes = decoded.forward_passes.cpu().clone()
+        yield Cost(rows, passes, decoded.model_calls, time.perf_counter() - started)
+        started = time.perf_counter()
 
 
 def first_column(where: Tensor) -> int:

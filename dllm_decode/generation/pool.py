@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,21 +29,10 @@ def can_share_forwards(strategy: Strategy) -> bool:
 
     Keys and values are kept for one decode's rows, planned inputs are one decode's own, and so are a probe's forwards.
     """
-    rows_differ = not strategy.scheduler.exact or bool(strategy.stop) or strategy.block.brief
+    rows_differ = not strategy.scheduler.exact or bool(strategy.stop) or strategy.block.one_step
     alone = strategy.cache is not None or strategy.forward is not None
     alone |= strategy.layering.probes or strategy.block.probes
     return rows_differ and not alone and all(part.reach == "block" for part in strategy.revise)
-
-
-@dataclass(slots=True)
-class Finished:
-    """Rows that have been decoded together."""
-
-    rows: Tensor
-    """(R,) int64, as in the waiting list."""
-    decoded: Decoded
-    model_calls: int
-    """Calls of the model since the group that finished before."""
 
 
 @dataclass(slots=True)
@@ -78,8 +67,11 @@ class Pool:
         self._calls = 0
 
     @torch.inference_mode()
-    def results(self) -> Iterator[Finished]:
-        """Decode everything; yield groups as they finish."""
+    def results(self) -> Iterator[tuple[Tensor, Decoded]]:
+        """Decode everything; yield groups as they finish: (R,) int64 rows, and their decode.
+
+        Its calls of the model are all those since the group that finished before.
+        """
         while True:
             yield from self._fill()
             if not self._running:
@@ -88,7 +80,7 @@ class Pool:
                 self._resume(group, reading)
             yield from self._ended()
 
-    def _fill(self) -> Iterator[Finished]:
+    def _fill(self) -> Iterator[tuple[Tensor, Decoded]]:
         """Begin waiting groups until the next forward is full."""
         while self._waiting and sum(group.asked for group in self._running) < self._most:
             flying = sum(group.decode.canvas.rows for group in self._running)
@@ -130,9 +122,9 @@ class Pool:
             group.question = None
         self._calls += group.decode.progress.model_calls - shared
 
-    def _ended(self) -> Iterator[Finished]:
+    def _ended(self) -> Iterator[tuple[Tensor, Decoded]]:
         ended = [group for group in self._running if group.question is None]
         self._running = [group for group in self._running if group.question is not None]
         for group in ended:
-            yield Finished(group.rows, group.decode.decoded(), self._calls)
+            yield group.rows, replace(group.decode.decoded(), model_calls=self._calls)
             self._calls = 0

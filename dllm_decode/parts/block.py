@@ -1,7 +1,7 @@
 """Block policy: which span of the canvas is worked on, with which share of the steps.
 
 Called: `plan` at validation, before any model is loaded. `blocks` once a decode; the generator is resumed
-when the block before is finished (after one commit if it was `brief`), so it may look at the canvas.
+when the block before is finished (after one commit if it was `one_step`), so it may look at the canvas.
 
 May: Yield blocks that differ from row to row; call `context.probe(block)`, whose forward the block's first
 step uses again, and say so in `probes`; yield the same columns again in a later block.
@@ -40,8 +40,8 @@ class BlockConfig(PartConfig):
     kind: ClassVar[str] = "block"
     order: ClassVar[int] = 1
     method: ClassVar[str] = "blocks"
-    brief: ClassVar[bool] = False
-    """Whether its blocks are `Block.brief`: cut anew after every commit, without what was decided."""
+    one_step: ClassVar[bool] = False
+    """Whether its blocks are `Block.one_step`: cut anew after every commit, without what was decided."""
     probes: ClassVar[bool] = False
     """Whether it asks for forwards of its own, by `BlockContext.probe`; those are not shared with other decodes."""
 
@@ -61,7 +61,7 @@ class BlockPolicy(Protocol):
     def blocks(self, context: BlockContext) -> Iterator[Block]:
         """Yield the blocks in order.
 
-        The generator is resumed when the block before is finished, or has been committed to once if it is `brief`,
+        The generator is resumed when the block before is finished, or has been committed to once if it is `one_step`,
         so it may look at the canvas.
         """
         ...

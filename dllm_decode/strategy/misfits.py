@@ -51,7 +51,7 @@ def _revisions(strategy: Strategy) -> None:
                 f"revise: {part.name!r} opens positions again, which needs a scheduler that goes on until nothing is "
                 f"open; {strategy.scheduler.name!r} keeps to a number of steps. Take one such as threshold."
             )
-        if part.reopens and strategy.block.brief:
+        if part.reopens and strategy.block.one_step:
             raise ConfigError(
                 f"revise: {part.name!r} opens positions of its block again, and the blocks of {strategy.block.name!r} "
                 "hold no decided ones; take other blocks, such as fixed."

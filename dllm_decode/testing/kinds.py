@@ -154,8 +154,8 @@ class BlockSuite(DecodeSuite):
         canvas = arguments[0].canvas
         shape = canvas.undecided.shape
         wrong = not_tensor(answer.where, shape, torch.bool)
-        if answer.urgent is not None:
-            wrong = wrong or not_tensor(answer.urgent, shape, torch.bool)
+        if answer.must_advance is not None:
+            wrong = wrong or not_tensor(answer.must_advance, shape, torch.bool)
         if wrong:
             return wrong
         start, stop = answer.window.start, answer.window.stop

@@ -6,7 +6,7 @@ The public names are imported when first used, so that listing commands costs ne
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dllm_search.tune import TuneResult, tune, tune_all
+    from dllm_search.tuning import TuneResult, tune, tune_all
 
 __all__ = ["TuneResult", "tune", "tune_all"]
 
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = import_module("dllm_search.tune")
+    home = import_module("dllm_search.tuning")
     globals().update({public: getattr(home, public) for public in __all__})
     return globals()[name]
 

@@ -47,7 +47,7 @@ def demo(
     searched = registry.task(task)
     console, started = results(), time.perf_counter()
     with messages().status("loading the model"):
-        from dllm_search.tune import load
+        from dllm_search.tuning import load
 
         lm = load(model, None, None)
     if lm.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:

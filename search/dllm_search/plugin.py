@@ -19,7 +19,7 @@ from dllm_search.options import with_settings
 if TYPE_CHECKING:
     import optuna
 
-    from dllm_search.tune import TuneResult
+    from dllm_search.tuning import TuneResult
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
@@ -68,7 +68,7 @@ def run(
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
     with quiet_stdout(as_json):
-        from dllm_search.tune import tune, tune_all
+        from dllm_search.tuning import tune, tune_all
 
         try:
             if len(task) == 1:
@@ -99,7 +99,7 @@ def report(
     folder = options.pop("out") or Path("dllm-search") / task
     with quiet_stdout(as_json):
         from dllm_search.settings import Settings
-        from dllm_search.tune import load, report_on
+        from dllm_search.tuning import load, report_on
 
         kept = _open(options["storage"], options["study"], folder)
         begun = {key: value for key, value in kept.user_attrs["setup"].items() if key in Settings.model_fields}

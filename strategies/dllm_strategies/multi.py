@@ -18,7 +18,7 @@ class MultiBlock(BlockConfig):
     """
 
     name: Literal["multi"] = "multi"
-    brief: ClassVar[bool] = True
+    one_step: ClassVar[bool] = True
     length: Annotated[
         int, Field(ge=1, description="Columns in a block, in tokens."), Tune(4, 128, log=True)
     ] = 32
@@ -51,7 +51,7 @@ class MultiBlock(BlockConfig):
             working = unfinished & (rank <= self.active)
             where = working[:, owner] & undecided
             # One wait for the device a forward: the window's bounds and every row's open positions.
-            first, last, *busy = torch.cat(
+            first, last, *open_counts = torch.cat(
                 (
                     columns.where(where.any(0), canvas.length).min()[None],
                     columns.where(where.any(0), -1).max()[None],
@@ -63,16 +63,16 @@ class MultiBlock(BlockConfig):
             oldest = (working & (rank == 1))[:, owner] & undecided
             everywhere = torch.zeros_like(canvas.undecided)
             everywhere[:, canvas.region] = where
-            urgent = torch.zeros_like(canvas.undecided)
-            urgent[:, canvas.region] = oldest
+            must_advance = torch.zeros_like(canvas.undecided)
+            must_advance[:, canvas.region] = oldest
             yield Block(
                 where=everywhere,
                 window=slice(first, last + 1),
                 steps=None,
                 start=canvas.prompt_length,
-                brief=True,
-                busy=tuple(busy),
-                urgent=urgent,
+                one_step=True,
+                open_counts=tuple(open_counts),
+                must_advance=must_advance,
             )
 
 

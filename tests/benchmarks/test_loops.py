@@ -18,7 +18,7 @@ from benchmarks.loops import cached as loops_cached
 from benchmarks.loops import released as loops
 from benchmarks.speed import released
 from dllm_decode import DiffusionLM
-from tests.support.checkpoints import write_small_model
+from dllm_decode.testing.checkpoints import write_small_model
 
 CASES = {case.name: case for case in released.CASES}
 

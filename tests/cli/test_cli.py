@@ -15,7 +15,7 @@ from dllm_decode.decoding.trace import Trace
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_decode.plugins.registry import build_registry
 from dllm_decode.strategy.strategy import Strategy
-from tests.support.random_checkpoint import write_checkpoint
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from rich.console import Console
 from dllm_decode.cli import main
 from dllm_decode.model import DiffusionLM
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_decode.view.film import Film, film, play
-from tests.support.random_checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from dllm_decode.cli import main
 from dllm_decode.parts.scheduler import SchedulerConfig
 from dllm_decode.plugins.hookspecs import hookimpl
-from tests.support.random_checkpoint import write_checkpoint
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from dllm_decode.decoding.loop import decode
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.reference_loops import LOOPS
 from tests import conformance
 from tests.support.random_model import SPECIAL, FunctionModel, canvas_of, random_logits
-from tests.support.reference_loops import LOOPS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = ROOT.parent / "shared" / "conformance"

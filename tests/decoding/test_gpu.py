@@ -16,7 +16,7 @@ from dllm_decode import DiffusionLM
 from dllm_decode.decoding.loop import Decode
 from dllm_decode.forward import statistics_kernel
 from dllm_decode.strategy.strategy import Strategy
-from tests.support.checkpoints import write_small_model
+from dllm_decode.testing.checkpoints import write_small_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dllm_decode import DiffusionLM, Strategy, load_registry
 from dllm_decode.errors import ConfigError
-from tests.support.checkpoints import random_tensors, small_config, write_checkpoint, write_small_model
+from dllm_decode.testing.checkpoints import random_tensors, small_config, write_checkpoint, write_small_model
 from tests.support.dream_checkpoint import dream_tensors, small_dream
 from tests.support.masked_checkpoint import write_masked_lm
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dllm_decode import DiffusionLM, Strategy, generate
 from dllm_decode.decoding.trace import StepEvent
 from dllm_decode.errors import ConfigError, ModelError
-from tests.support.checkpoints import write_small_model
+from dllm_decode.testing.checkpoints import write_small_model
 
 MASK, EOS, EOT = 256, 257, 258
 PROMPTS = ["a", "two words", "the third is longer", "b", "and a fifth"]

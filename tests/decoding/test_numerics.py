@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dllm_decode.data.noise import Noise, gumbel
 from dllm_decode.data.selection import best_open, even_quota, top_by_quota
-from tests.support.reference_loops import best, even_counts
+from dllm_decode.testing.reference_loops import best, even_counts
 from tests.support.views import noise_of
 
 SCORES = st.sampled_from([-math.inf, -1.0, 0.0, 0.25, 0.5, 1.0])  # few values, so that ties are common

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.support.reference_loops import LOOPS, even_counts, said_block_budgets, said_block_grids
+from dllm_decode.testing.reference_loops import LOOPS, even_counts, said_block_budgets, said_block_grids
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "conformance"
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason=f"no recorded runs at {RECORDED}")

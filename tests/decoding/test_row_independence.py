@@ -15,8 +15,8 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from tests.support.compositions import compositions
-from tests.support.random_checkpoint import write_checkpoint
 from tests.support.random_model import SPECIAL, RandomModel, canvas_of, random_llama
 
 LENGTH = 14

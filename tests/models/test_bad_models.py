@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from dllm_decode import DiffusionLM
 from dllm_decode.errors import ModelError
 from dllm_decode.models import load as loading
-from tests.support.checkpoints import (
+from dllm_decode.testing.checkpoints import (
     random_tensors,
     small_config,
     write_checkpoint,

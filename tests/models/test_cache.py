@@ -11,7 +11,7 @@ from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.decoding.loop import decode
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
-from tests.support.checkpoints import write_small_model
+from dllm_decode.testing.checkpoints import write_small_model
 from tests.support.random_model import FunctionModel, canvas_of, random_logits
 
 

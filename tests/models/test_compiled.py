@@ -17,7 +17,7 @@ from dllm_decode.errors import ModelError
 from dllm_decode.models.llama.grid import COLUMNS, Grid, rows_on_grid
 from dllm_decode.models.llama.static_cache import StaticCanvasCache, Stock
 from dllm_decode.strategy.strategy import Strategy
-from tests.support.checkpoints import write_small_model
+from dllm_decode.testing.checkpoints import write_small_model
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 

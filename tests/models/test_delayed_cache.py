@@ -15,9 +15,9 @@ from dllm_decode.data.canvas import Block
 from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.checkpoints import write_small_model
 from dllm_strategies.delayed import DelayedCache
 from tests.models.test_cache import prompts
-from tests.support.checkpoints import write_small_model
 
 LENGTH = 40
 

@@ -16,7 +16,7 @@ from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.errors import ModelError
 from dllm_decode.models.load import load_model
 from dllm_decode.models.placement import Placement
-from tests.support.checkpoints import write_checkpoint
+from dllm_decode.testing.checkpoints import write_checkpoint
 from tests.support.dream_checkpoint import (
     DREAM_7B,
     EOS,

@@ -24,7 +24,7 @@ from dllm_decode.models.probe import is_bidirectional
 from dllm_decode.models.tokenizer import line_breaks
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_decode.plugins.registry import Registry
-from tests.support.checkpoints import (
+from dllm_decode.testing.checkpoints import (
     LLADA_8B,
     random_tensors,
     small_config,

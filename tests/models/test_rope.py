@@ -14,7 +14,7 @@ from dllm_decode import DiffusionLM
 from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.errors import ModelError
 from dllm_decode.models.fields import read_rope_theta
-from tests.support.checkpoints import random_tensors, small_config, write_checkpoint, write_tokenizer
+from dllm_decode.testing.checkpoints import random_tensors, small_config, write_checkpoint, write_tokenizer
 from tests.support.dream_checkpoint import dream_tensors, small_dream, write_dream_tokenizer
 
 

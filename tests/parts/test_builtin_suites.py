@@ -16,12 +16,11 @@ from dllm_decode.parts.base import PartConfig
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.plugins.registry import build_registry
 from dllm_decode.strategy.strategy import Strategy
-from dllm_decode.testing import SUITES, DenoiserSuite, ScriptedDenoiser, TaskSuite
+from dllm_decode.testing import SUITES, DenoiserSuite, ScriptedDenoiser, TaskSuite, checkpoints
 from dllm_decode.testing.config_suite import label
-from tests.support import checkpoints
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from tests.support.dream_checkpoint import dream_tensors, small_dream, write_dream_tokenizer
 from tests.support.masked_checkpoint import write_masked_lm
-from tests.support.random_checkpoint import write_checkpoint
 
 # The suites' canvases are short: settings that make something happen in nine columns.
 SMALL: dict[str, list[dict[str, Any]]] = {

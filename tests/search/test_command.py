@@ -12,9 +12,9 @@ from dllm_decode.cli import main
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.base import Task
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
 from dllm_search.judge.objective import TaskObjective
-from tests.support.random_checkpoint import write_checkpoint
 
 SMALL = ["--trials", "5", "--examples", "4", "--verify-examples", "6", "--test-examples", "6"]
 
@@ -153,7 +153,7 @@ def test_an_executor_decodes_in_place_of_this_process(checkpoint: Path) -> None:
     from dllm_search.settings import Settings
     from dllm_search.space.space import Space
     from dllm_search.trials.study import complete, open_study
-    from dllm_search.tune import build_search, load, setup
+    from dllm_search.tuning import build_search, load, setup
 
     lm, task = load(checkpoint, None, None), load_registry().task("line")
     asked: list[int] = []
@@ -179,3 +179,14 @@ def test_an_executor_decodes_in_place_of_this_process(checkpoint: Path) -> None:
 def test_a_setting_that_is_not_known_is_refused_with_the_nearest_one(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"trails: unknown setting 'trails'. Did you mean 'trials'\?"):
         tune(checkpoint, "line", trails=3)  # type: ignore[call-arg]
+
+
+def test_importing_any_module_of_the_search_does_not_hide_its_public_names() -> None:
+    import importlib
+    import pkgutil
+
+    import dllm_search
+
+    for found in pkgutil.walk_packages(dllm_search.__path__, "dllm_search."):
+        importlib.import_module(found.name)
+    assert all(callable(getattr(dllm_search, name)) for name in dllm_search.__all__)

@@ -9,13 +9,13 @@ import pytest
 
 from dllm_decode.model import DiffusionLM
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import Stopwatch, time_pairs
 from dllm_search.judge.score import Score
 from dllm_search.report.choose import holds_on_few, pareto_front
 from dllm_search.report.progress import Progress, duration
 from dllm_search.trials.record import Tried
-from tests.support.random_checkpoint import write_checkpoint
 
 BASELINE = Strategy.load("llada", gen_length=32, steps=32)
 HALF = Strategy.load("llada", gen_length=32, steps=16)

@@ -22,11 +22,11 @@ from dllm_decode.strategy.presets import (
     tuned_preset,
 )
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
 from dllm_search.function_task import function_task
 from dllm_search.space.presets import starting_points
-from dllm_search.tune import tune_all
-from tests.support.random_checkpoint import write_checkpoint
+from dllm_search.tuning import tune_all
 
 FEW = {"trials": 2, "examples": 4, "verify_examples": 4, "test_examples": 4}
 

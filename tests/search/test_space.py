@@ -174,3 +174,14 @@ def test_a_space_is_cut_down_by_paths() -> None:
 def test_a_wrong_limit_says_what_was_expected(limits: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Space.everything(64).limited(limits)
+
+
+def test_caches_are_searched_where_time_is_the_cost_and_only_there() -> None:
+    plain, timed = Space.everything(32), Space.everything(32, timed=True)
+    assert "cache" not in plain.ranges() and set(timed.ranges()["cache"].choices) >= {"none", "prefix", "dual"}
+    assert {getattr(strategy.cache, "name", "none") for strategy in drawn(timed, 60)} >= {"none", "prefix", "dual"}
+    cached = Strategy.load("fast-dllm", gen_length=32).override({"cache": "dual"})
+    for strategy in (cached, Strategy.load("llada", gen_length=32, steps=32)):
+        parameters = timed.parameters(strategy)
+        assert parameters is not None and timed.build(parameters).digest() == strategy.digest()
+    assert plain.parameters(cached) is None

@@ -1,19 +1,16 @@
-"""How far cached runs agree with uncached ones: what is counted, beside plain loops, and the benchmark on two rows."""
+"""How far cached runs agree with uncached ones: what is counted, beside plain loops."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.quality import agreement as benchmark
 from dllm_decode import DiffusionLM, Strategy
 from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.agreement import agreement, measured
-from tests.support.checkpoints import write_small_model
+from dllm_decode.testing.checkpoints import write_small_model
 from tests.support.random_model import SPECIAL, FunctionModel, random_logits
 
 PROMPTS = [[5, 6, 7], [9, 4, 4], [8, 8, 3]]
@@ -93,31 +90,3 @@ def test_a_model_that_cannot_reuse_keys_and_values_is_refused() -> None:
     lm = DiffusionLM(FunctionModel(random_logits))
     with pytest.raises(ConfigError, match="FunctionModel cannot reuse keys and values"):
         agreement(lm, [[5, SPECIAL.eos or 0]], blocks_of_four(), "dual")
-
-
-def test_the_benchmark_writes_every_cell_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    file = tmp_path / "agreement.json"
-    common = ["--limit", "2", "--tasks", "facts", "--json", str(file), "--schedules"]
-    assert benchmark.main([*common, "fast-dllm", "--caches", "prefix", "delayed 1"]) == 0
-    assert benchmark.main([*common, "llada", "--caches", "dual refresh 2"]) == 0
-    data = json.loads(file.read_text())
-    assert [(cell["schedule"], cell["cache"]) for cell in data["cells"]] == [
-        ("fast-dllm", "prefix"),
-        ("fast-dllm", "delayed 1"),
-        ("llada", "dual refresh 2"),
-    ]
-    assert {"date", "versions", "device", "dtype", "limit"} <= data.keys()
-    for cell in data["cells"]:
-        assert cell["rows"] == 2
-        assert 0 <= cell["equal_rows"] <= cell["equal_tokens"] <= 1
-        assert cell["columns_per_forward"] < cell["columns_per_forward_uncached"]
-        assert {"accuracy", "accuracy_uncached"} <= cell.keys()
-
-
-def test_results_of_another_setting_are_not_kept(tmp_path: Path) -> None:
-    file = tmp_path / "agreement.json"
-    assert benchmark.kept(file, {"limit": 2}) == {}
-    cell = {"task": "line", "schedule": "llada", "cache": "dual"}
-    benchmark.save(file, {"limit": 2}, {("line", "llada", "dual"): cell})
-    assert benchmark.kept(file, {"limit": 2}) == {("line", "llada", "dual"): cell}
-    assert benchmark.kept(file, {"limit": 3}) == {}

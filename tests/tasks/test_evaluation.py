@@ -15,7 +15,7 @@ from dllm_decode.model import DiffusionLM
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.isolation import isolated_registry
-from tests.support.random_checkpoint import write_checkpoint
+from dllm_decode.testing.random_checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,16 @@ class Space:
     """Whether this is the space over everything, so that a strategy it cannot express may still win."""
 
     @classmethod
-    def everything(cls, gen_length: int) -> Space:
-        """Return the space over every registered part, third parties' included."""
-        # A cache changes what a forward costs, not how many there are, and those are what is searched. Revisers and
-        # forward plans come in pairs that fit few other parts; recipes bring them in.
-        kinds = [kind for kind in KINDS if kind not in ("cache", "forward", "revise")]
-        slots = {kind: registered(kind, gen_length, kind in SEVERAL) for kind in kinds}
+    def everything(cls, gen_length: int, *, timed: bool = False) -> Space:
+        """Return the space over every registered part, third parties' included.
+
+        A cache changes what a forward costs, not how many there are, so there are caches in it only if `timed`, where
+        time is the cost.
+        """
+        # Revisers and forward plans come in pairs that fit few other parts; recipes bring them in.
+        left_out = {"forward", "revise", *(() if timed else ("cache",))}
+        optional = {"cache", *SEVERAL}
+        slots = {kind: registered(kind, gen_length, kind in optional) for kind in KINDS if kind not in left_out}
         return cls(slots, _steps(gen_length), gen_length)
 
     @classmethod
@@ -60,19 +64,22 @@ class Space:
         return cls(slots, _steps(gen_length), gen_length, strategy.temperature, whole=False)
 
     @classmethod
-    def load(cls, source: str | Path | Mapping[str, Any] | Strategy | None, gen_length: int) -> Space:
+    def load(
+        cls, source: str | Path | Mapping[str, Any] | Strategy | None, gen_length: int, *, timed: bool = False
+    ) -> Space:
         """Return the space that a source names.
 
         Args:
             source: None for everything; a recipe's name, a strategy or its YAML file for that composition; a YAML
                 file or mapping with a key `space` whose entries are those of `limited`.
             gen_length: Columns to generate, in tokens.
+            timed: Whether time is the cost; see `everything`.
 
         Raises:
             ConfigError: The source is unknown or does not validate.
         """
         if source is None:
-            return cls.everything(gen_length)
+            return cls.everything(gen_length, timed=timed)
         data: Any = source
         if isinstance(source, str | Path) and str(source).endswith(YAML):
             data = read_yaml(source)
@@ -81,7 +88,7 @@ class Space:
                 raise ConfigError(
                     f"{source}: space should be a mapping, e.g. space: {{scheduler: [even, threshold]}}"
                 )
-            return cls.everything(gen_length).limited(data["space"])
+            return cls.everything(gen_length, timed=timed).limited(data["space"])
         return cls.around(Strategy.load(source), gen_length)
 
     def limited(self, limits: Mapping[str, Any]) -> Space:
@@ -163,7 +170,7 @@ class Space:
         }
         for kind, slot in self.slots.items():
             parts = slot.compose(pick)
-            data[kind] = parts if kind in SEVERAL else parts[0]
+            data[kind] = parts if kind in SEVERAL else next(iter(parts), None)
         strategy = Strategy.parse(data)
         plan = strategy.block.plan(None, strategy.gen_length)
         # Adaptive schedulers keep to no budget, and blocks that show only while decoding cannot share one out.
@@ -215,8 +222,7 @@ def _values(strategy: Strategy) -> dict[str, Any]:
                     values[name], values[f"{name}.set"] = value, value is not None
 
     for kind in KINDS:
-        if data[kind] is not None:
-            note(kind, data[kind] if kind in SEVERAL else [data[kind]])
+        note(kind, (data[kind] or []) if kind in SEVERAL else [data[kind]] if data[kind] else [])
     return values
 
 

@@ -105,7 +105,7 @@ def _replay(
                 values=trial.values,
                 params=trial.params,
                 distributions=trial.distributions,
-                user_attrs=trial.user_attrs,
+                # No user_attrs: nobody asks for them there, and outcomes per example are much to copy again and again.
                 # Copied: the constraint is written into it, and belongs to this replay alone.
                 system_attrs=dict(trial.system_attrs),
                 intermediate_values=trial.intermediate_values,

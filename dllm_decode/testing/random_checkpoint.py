@@ -1,4 +1,4 @@
-"""A checkpoint folder with random weights and the package's own tokenizer, for tests that need a whole model."""
+"""A checkpoint folder with random weights and the package's own tokenizer, for tests and benchmarks that need a whole model."""
 
 from __future__ import annotations
 

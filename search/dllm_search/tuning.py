@@ -104,7 +104,8 @@ def tune(
     """
     settings = Settings(**options)
     chosen_task = as_task(task, prompts, gen_length)
-    space = Space.load(settings.strategy, chosen_task.gen_length).limited(settings.fix)
+    timed = settings.cost != "forwards"
+    space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
     lm = load(model, device, dtype)
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     search, objective = build_search(lm, chosen_task, settings, cache, say)

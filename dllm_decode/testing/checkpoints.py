@@ -98,7 +98,8 @@ def random_tensors(
     key_width = width // config["n_heads"] * config["n_kv_heads"]
 
     def matrix(rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns, generator=generator) * 1.5 * columns**-0.5
+        strength: float = columns**-0.5
+        return torch.randn(rows, columns, generator=generator) * 1.5 * strength
 
     def scale() -> Tensor:
         return 1 + 0.1 * torch.randn(width, generator=generator)
@@ -135,7 +136,7 @@ def write_checkpoint(
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return folder
     names = sorted(tensors)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard in range(shards):
         file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
         part = {name: tensors[name] for name in names[shard::shards]}
