@@ -19,15 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dllm_decode.parts.base import PartConfig, Tune
-
-KIND_WORDS = {
-    "logits": "logits processor",
-    "stop": "stop rule",
-    "revise": "reviser",
-    "forward": "forward plan",
-    "cache": "cache policy",
-}
-"""What a part of a kind is called, where that is not the kind's name."""
+from dllm_decode.parts.kinds import WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +163,7 @@ def type_name(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if inspect.isclass(annotation) and issubclass(annotation, PartConfig):
-        return f"a {KIND_WORDS.get(annotation.kind, annotation.kind)}"
+        return f"a {WORDS[annotation.kind]}"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         named = annotation.model_fields.get("name")
         return annotation.__name__ if named is None else str(named.default)

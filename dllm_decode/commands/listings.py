@@ -33,7 +33,7 @@ def strategies(as_json: options.Json = False) -> None:
         return
     console = results()
     for row in listed:
-        parts = " · ".join(str(row.get(kind, "-")) for kind in _FOUR)
+        parts = " · ".join(str(row.get(kind, "-")) for kind in _NEEDED)
         console.print(f"[bold]{escape(row['name']):<16}[/] {escape(parts)}", soft_wrap=True)
         console.print(
             f"{'':<16} {row.get('description') or row.get('error', '')}", markup=False, soft_wrap=True
@@ -106,8 +106,9 @@ def _by_kind(plugin: Loaded) -> dict[str, list[str]]:
     return found
 
 
-_FOUR = ("block", "layering", "scheduler", "confidence")
+_NEEDED = tuple(kind for kind in KINDS if Strategy.model_fields[kind].is_required())
+"""The kinds of which every strategy has one."""
 
 
 def _part_names(strategy: Strategy) -> dict[str, str]:
-    return {kind: getattr(strategy, kind).name for kind in _FOUR}
+    return {kind: getattr(strategy, kind).name for kind in _NEEDED}

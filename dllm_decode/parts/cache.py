@@ -1,4 +1,23 @@
 """Cache policy: which columns' keys and values are recomputed, and which are reused.
+
+Called: `recompute` once a forward.
+
+May: Return any columns that cover the block's window; None recomputes everything and refreshes the cache. The
+decode's first forward must be one of those.
+
+Must not: Assume that other columns are exact: their keys and values are as they were last computed. A policy
+that counts forwards of the batch makes rows depend on their mates; it says so (`batch_dependent`).
+
+An example:
+
+    class OwnBlock(CacheConfig):
+        '''Everything in a block's first forward, then the block alone.'''
+
+        name: Literal["own-block"] = "own-block"
+        fresh_blocks: ClassVar[bool] = True
+
+        def recompute(self, block: Block, forward: int, length: int) -> slice | None:
+            return None if forward == 0 else block.window
 """
 
 from __future__ import annotations
@@ -15,6 +34,7 @@ class CacheConfig(PartConfig):
     """Config of a cache policy."""
 
     kind: ClassVar[str] = "cache"
+    order: ClassVar[int] = 9
     method: ClassVar[str] = "recompute"
     fresh_blocks: ClassVar[bool] = False
     """Whether every block's first forward recomputes everything, where blocks have numbers of their own. A row that a

@@ -1,4 +1,24 @@
 """Confidence: a score for the proposed token of every position.
+
+Called: `propose` once a step, before the scheduler, for every column of the window. Statistics are those of
+open positions, unless `needs` names others.
+
+May: Return any comparable numbers, minus infinity included; propose other tokens than `view.stats.token`;
+read the statistics it names in `needs`.
+
+Must not: Return NaN for an open position, or propose the mask token. `unit` says no where scores may leave 0
+to 1.
+
+An example:
+
+    class Lead(ConfidenceConfig):
+        '''How far the best token is ahead of the second.'''
+
+        name: Literal["lead"] = "lead"
+        needs: ClassVar[frozenset[str]] = frozenset({"second"})
+
+        def propose(self, view: StepView) -> Proposal:
+            return Proposal(view.stats.token, view.stats.top_probability - view.stats.second_probability)
 """
 
 from __future__ import annotations
@@ -15,6 +35,7 @@ class ConfidenceConfig(PartConfig):
     """Config of a confidence; `needs` names the vocabulary statistics it reads beyond token and probability."""
 
     kind: ClassVar[str] = "confidence"
+    order: ClassVar[int] = 4
     method: ClassVar[str] = "propose"
 
     @property

@@ -1,4 +1,30 @@
 """Layering: which positions of a block are eligible when, with how many steps.
+
+Called: `forwards` at validation. `stages` once a block; the generator is resumed when the stage before is
+finished.
+
+May: Call `context.probe()` for the statistics of the canvas as it stands (the next step uses the same
+forward), and say so in `probes`; draw from `context.noise()`; give a stage a scheduler of its own; hand
+positions on to another layering with `context.within(...)`.
+
+Must not: Give a stage positions outside `context.where`, or leave positions of it to no stage. `forwards`
+must not promise fewer forwards than `stages` can take. A probe is a forward: where nothing is open, do not
+ask for one.
+
+An example:
+
+    class LastFirst(LayeringConfig):
+        '''The last column of every block, then the others.'''
+
+        name: Literal["last-first"] = "last-first"
+
+        def stages(self, context: StageContext) -> Iterator[Stage]:
+            last = context.where & (context.where.flip(1).cumsum(1).flip(1) == 1)  # (B, W)
+            yield Stage("last", last, 1)
+            yield Stage("others", context.where & ~last, context.steps)
+
+        def forwards(self, steps: int | None, size: int) -> int:
+            return 1 + min(steps or size, size)
 """
 
 from __future__ import annotations
@@ -17,6 +43,7 @@ class LayeringConfig(PartConfig):
     """Config of a layering; `needs` names the vocabulary statistics its probes read."""
 
     kind: ClassVar[str] = "layering"
+    order: ClassVar[int] = 2
     method: ClassVar[str] = "stages"
     needs: ClassVar[frozenset[str]] = frozenset()
 

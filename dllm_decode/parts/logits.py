@@ -1,4 +1,22 @@
 """Logits processor: changes to the logits before anything is read from them.
+
+Called: `process` once a forward, in the order of the strategy, before any statistics are read.
+
+May: Change the logits in place. With `unconditional = True` it is given those of a canvas whose given tokens
+are masked, which doubles the work of a forward (both halves are one model call).
+
+Must not: Leave a position without any possible token, change the shape, or read the canvas.
+
+An example:
+
+    class NoEnd(LogitsConfig):
+        '''Makes the end of an answer less likely by a constant.'''
+
+        name: Literal["no-end"] = "no-end"
+
+        def process(self, logits: Tensor, unconditional: Tensor | None, special: SpecialTokens) -> Tensor:
+            logits[..., list(special.ends)] -= 2.0
+            return logits
 """
 
 from __future__ import annotations
@@ -17,6 +35,7 @@ class LogitsConfig(PartConfig):
     """Config of a logits processor."""
 
     kind: ClassVar[str] = "logits"
+    order: ClassVar[int] = 5
     method: ClassVar[str] = "process"
     several: ClassVar[bool] = True
     unconditional: ClassVar[bool] = False

@@ -1,4 +1,27 @@
 """Reviser: which decided positions are opened again, or get another token.
+
+Called: `revise` after every commit, and, for a reviser with `closing_steps`, after forwards made when nothing
+is undecided any more, until one changes nothing. A reviser that `reopens` is asked only in stages that run
+until nothing is open.
+
+May: Return positions to the mask (`tokens=None`), fewer than the forward committed, or write other tokens
+there. See the block, or with `reach = "region"` the whole generation region, whose logits are then always
+computed.
+
+Must not: Touch positions outside `view.revisable` (the prompt, what is undecided, what this forward
+committed), write the mask token, or reopen as many positions as were committed: such a decode need not end.
+
+An example:
+
+    class Rewrite(ReviseConfig):
+        '''Takes the model's newer token where it is all but certain.'''
+
+        name: Literal["rewrite"] = "rewrite"
+        needs: ClassVar[frozenset[str]] = frozenset({"decided"})
+
+        def revise(self, view: RevisionView) -> Revision | None:
+            sure = view.stats.probability > 0.99  # (B, R)
+            return Revision(view.revisable & sure, view.stats.token)
 """
 
 from __future__ import annotations
@@ -15,6 +38,7 @@ class ReviseConfig(PartConfig):
     """Config of a reviser; the class variables are those of `parts.Reviser`."""
 
     kind: ClassVar[str] = "revise"
+    order: ClassVar[int] = 7
     method: ClassVar[str] = "revise"
     several: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()

@@ -1,4 +1,26 @@
 """Scheduler: which of the proposed tokens are committed in a step.
+
+Called: `select` once a step, after the confidence. A stage with steps S asks at most S times, an `adaptive`
+scheduler is asked until nothing is open.
+
+May: Choose nothing in a row: the engine then commits that row's best open position. Keep state, made in
+`build`.
+
+Must not: Choose positions outside `view.open`, or, unless `adaptive`, leave any open after the stage's steps.
+Set `reads_probabilities` if scores are compared with numbers between 0 and 1, and `exact` only if a stage of
+n positions and S steps always takes min(S, n). Ties go to the smallest column.
+
+An example:
+
+    class AboveHalf(SchedulerConfig):
+        '''Commits every score above a half; the engine adds the best of a row that has none.'''
+
+        name: Literal["above-half"] = "above-half"
+        adaptive: ClassVar[bool] = True
+        reads_probabilities: ClassVar[bool] = True
+
+        def select(self, view: StepView, proposal: Proposal) -> Tensor:
+            return view.open & (proposal.score > 0.5)
 """
 
 from __future__ import annotations
@@ -21,6 +43,7 @@ class SchedulerConfig(PartConfig):
     """
 
     kind: ClassVar[str] = "scheduler"
+    order: ClassVar[int] = 3
     method: ClassVar[str] = "select"
     adaptive: ClassVar[bool] = False
     exact: ClassVar[bool] = False

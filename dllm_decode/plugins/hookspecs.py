@@ -6,23 +6,18 @@ Imports no torch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from dllm_decode.parts.base import PartConfig
+from dllm_decode.parts.kinds import KINDS, SUMMARIES, WORDS
+
 if TYPE_CHECKING:
     import typer
 
-    from dllm_decode.parts.block import BlockConfig
-    from dllm_decode.parts.cache import CacheConfig
-    from dllm_decode.parts.confidence import ConfidenceConfig
-    from dllm_decode.parts.forward import ForwardConfig
-    from dllm_decode.parts.layering import LayeringConfig
-    from dllm_decode.parts.logits import LogitsConfig
-    from dllm_decode.parts.revise import ReviseConfig
-    from dllm_decode.parts.scheduler import SchedulerConfig
-    from dllm_decode.parts.stop import StopConfig
     from dllm_decode.tasks.base import Task
 
 PROJECT = "dllm_decode"
@@ -30,49 +25,22 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
-@hookspec
-def dllm_block() -> list[type[BlockConfig]]:  # type: ignore[empty-body]
-    """Return block policies: which span of the canvas is worked on, with which share of the steps."""
+def _hook_of(kind: str) -> Callable[[], list[type[PartConfig]]]:
+    """Return the hook `dllm_<kind>` through which a plugin gives the parts of a kind."""
+
+    def hook() -> list[type[PartConfig]]:
+        return []
+
+    word = WORDS[kind]
+    several = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    hook.__name__ = hook.__qualname__ = f"dllm_{kind}"
+    hook.__doc__ = f"Return {several}: {SUMMARIES[kind]}"
+    hook.__annotations__["return"] = f"list[type[{KINDS[kind].__name__}]]"
+    return hookspec(hook)
 
 
-@hookspec
-def dllm_layering() -> list[type[LayeringConfig]]:  # type: ignore[empty-body]
-    """Return layerings: which positions of a block are eligible when, with how many steps."""
-
-
-@hookspec
-def dllm_scheduler() -> list[type[SchedulerConfig]]:  # type: ignore[empty-body]
-    """Return schedulers: which of the proposed tokens are committed in a step."""
-
-
-@hookspec
-def dllm_confidence() -> list[type[ConfidenceConfig]]:  # type: ignore[empty-body]
-    """Return confidences: a score for the proposed token of every position."""
-
-
-@hookspec
-def dllm_logits() -> list[type[LogitsConfig]]:  # type: ignore[empty-body]
-    """Return logits processors: guidance, forbidden tokens."""
-
-
-@hookspec
-def dllm_stop() -> list[type[StopConfig]]:  # type: ignore[empty-body]
-    """Return stop rules: when the rest of a row needs no more forwards."""
-
-
-@hookspec
-def dllm_revise() -> list[type[ReviseConfig]]:  # type: ignore[empty-body]
-    """Return revisers: which decided positions are opened again, or get another token."""
-
-
-@hookspec
-def dllm_forward() -> list[type[ForwardConfig]]:  # type: ignore[empty-body]
-    """Return forward plans: extra columns, attention and positions of the model's inputs."""
-
-
-@hookspec
-def dllm_cache() -> list[type[CacheConfig]]:  # type: ignore[empty-body]
-    """Return cache policies: which columns' keys and values are recomputed, and which are reused."""
+globals().update({f"dllm_{kind}": _hook_of(kind) for kind in KINDS})
+# A kind's file in `parts/` is all that its hook is made from; what follows are the hooks that give no parts.
 
 
 @hookspec

@@ -102,9 +102,8 @@ class Strategy(Frozen):
         """Read what `to_yaml` wrote, or JSON."""
         data = read_yaml(text, origin)
         if not isinstance(data, dict):
-            raise ConfigError(
-                f"{origin} should hold a mapping with block, layering, scheduler and confidence."
-            )
+            *first, last = (name for name, field in cls.model_fields.items() if field.is_required())
+            raise ConfigError(f"{origin} should hold a mapping with {', '.join(first)} and {last}.")
         return cls.parse(data, origin)
 
     def to_dict(self) -> dict[str, Any]:
