@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from dllm_decode.errors import ModelError, unknown_name
 
@@ -67,54 +64,14 @@ class Placement:
             raise ModelError(unknown_name("dtype", name, [*DTYPES, "auto"]))
         return DTYPES[name]
 
-    def resolve_map(self, model: nn.Module, dtype: torch.dtype) -> dict[str, torch.device] | None:
-        """Return module name -> device for a model on the meta device, or None without a device map.
+    def checked_map(self) -> str | dict[str, Any] | None:
+        """Return the device map for `from_pretrained`, or None where none was asked for.
 
         Raises:
-            ModelError: accelerate is not installed, or the map offloads to the disk.
+            ModelError: accelerate is not installed.
         """
-        if self.device_map is None:
-            return None
-        if importlib.util.find_spec("accelerate") is None:
+        if self.device_map is not None and importlib.util.find_spec("accelerate") is None:
             raise ModelError(
                 "device_map= needs the package accelerate: pip install accelerate, or give device=."
             )
-        accelerate = importlib.import_module("accelerate")
-        mapping: Any = self.device_map
-        if isinstance(mapping, str) and mapping in ("auto", "balanced"):
-            options: dict[str, Any] = {
-                "no_split_module_classes": list(getattr(model, "_no_split_modules", None) or ()),
-                "dtype": dtype,
-            }
-            memory = importlib.import_module("accelerate.utils").get_balanced_memory(model, **options)
-            mapping = accelerate.infer_auto_device_map(model, max_memory=memory, **options)
-        elif isinstance(mapping, str):
-            mapping = {"": mapping}
-        if "disk" in mapping.values():
-            raise ModelError(
-                "the model does not fit on the devices of device_map=; weights on disk are not supported."
-            )
-        return {name: torch.device(place) for name, place in mapping.items()}
-
-
-def device_lookup(
-    mapping: dict[str, torch.device] | None, device: torch.device
-) -> Callable[[str], torch.device]:
-    """Return a function from a parameter's name to its device; the longest matching module name decides."""
-    if mapping is None:
-        return lambda name: device
-
-    def find(name: str) -> torch.device:
-        modules = [
-            module for module in mapping if not module or name == module or name.startswith(module + ".")
-        ]
-        if not modules:
-            raise ModelError(f"device_map= gives no device for {name}.")
-        return mapping[max(modules, key=len)]
-
-    return find
-
-
-def dispatch(model: nn.Module, mapping: dict[str, torch.device]) -> None:
-    """Let accelerate move activations between the devices of a placed model."""
-    importlib.import_module("accelerate").dispatch_model(model, device_map=mapping, force_hooks=True)
+        return self.device_map

@@ -44,4 +44,4 @@ class LlamaFamily:
             raise ModelError(f"{folder}: quantised checkpoints are not supported.")
         fields = {field: value for field, value in config.items() if field not in left_out}
         stock = llama_config(folder, **fields, pad_token_id=None)
-        return load_llama(folder, stock, lambda parameter: parameter, special=special, placement=placement)
+        return load_llama(folder, stock, {}, special=special, placement=placement)

@@ -1,38 +1,31 @@
-"""Reads safetensors checkpoints into a model that holds no memory yet: headers first, then one tensor at a time.
+"""Reads a checkpoint with `from_pretrained` of transformers; what does not fit is refused in the checkpoint's own words.
 
-Knows files, names, shapes and dtypes; which checkpoint name belongs to which parameter is the family's business.
+Shards, dtypes, devices and quantised formats are the library's business; what a family calls its tensors is the family's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from dllm_decode.errors import ModelError
+from dllm_decode.models.placement import Placement
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One tensor of a checkpoint, known from its file's header."""
-
-    file: Path
-    shape: tuple[int, ...]
-    dtype: torch.dtype | None
-    """None for a format that is no plain floating-point number."""
-
-
-def read_headers(folder: Path) -> dict[str, Entry]:
-    """Return the tensors of a checkpoint by name, from `model.safetensors` or its numbered shards.
+def stored_dtypes(folder: Path) -> dict[str, torch.dtype | None]:
+    """Return each tensor's dtype by its name in `model.safetensors` or its shards; None is no plain floating point.
 
     Raises:
         ModelError: No weights, a missing or truncated file, or an index that names what a shard does not hold.
@@ -45,102 +38,141 @@ def read_headers(folder: Path) -> dict[str, Entry]:
             hint = f" It holds {others[0]}; convert it to safetensors first." if others else ""
             raise ModelError(f"{folder} holds no weights: expected {SINGLE_FILE} or {INDEX_FILE}.{hint}")
         return _header(single)
-    weight_map = _weight_map(index)
-    entries: dict[str, Entry] = {}
-    for name in sorted(set(weight_map.values())):
+    try:
+        weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(f"{index} is no index of weights: expected JSON with a `weight_map`.") from None
+    shards: dict[str, dict[str, torch.dtype | None]] = {}
+    for name in sorted(set(map(str, weight_map.values()))):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: the weights file {name}, named in {INDEX_FILE}, is missing.")
-        entries.update(_header(folder / name))
-    lost = [key for key, name in weight_map.items() if key not in entries or entries[key].file.name != name]
+        shards[name] = _header(folder / name)
+    lost = [key for key, name in weight_map.items() if key not in shards[str(name)]]
     if lost:
         raise ModelError(f"{folder}: {INDEX_FILE} names {_some(lost)}, not found in the file it gives.")
-    return entries
+    return {key: dtype for shard in shards.values() for key, dtype in shard.items()}
 
 
-def load_weights(
-    model: nn.Module,
-    entries: Mapping[str, Entry],
-    checkpoint_name: Callable[[str], str],
+def read_model(
+    architecture: Any,
+    folder: Path,
+    config: Any,
     *,
-    origin: str,
     dtype: torch.dtype,
-    device_of: Callable[[str], torch.device],
-) -> None:
-    """Fill a model built on the meta device; every tensor is read, converted and placed once.
+    device: torch.device,
+    placement: Placement,
+    **options: Any,
+) -> tuple[Any, torch.device, dict[str, Any]]:
+    """Return a model ready to be asked, the device of its inputs, and the library's loading report.
 
     Args:
-        model: Its parameters are replaced.
-        entries: What `read_headers` found.
-        checkpoint_name: From a parameter's name to its name in the checkpoint.
-        origin: What the checkpoint is called in messages.
-        dtype: Of the parameters afterwards.
-        device_of: From a parameter's name to the device it goes to.
+        architecture: A class of `transformers` with `from_pretrained`.
+        folder: The checkpoint.
+        config: The model in the architecture's terms.
+        dtype: Of the weights.
+        device: Where they go, unless the placement has a device map.
+        placement: What the caller asked for.
+        options: Further arguments of `from_pretrained`.
 
     Raises:
-        ModelError: Tensors are missing, left over or of another shape, or a file cannot be read.
+        ModelError: The library cannot read the weights, or they do not fit on the devices.
     """
-    parameters = dict(model.named_parameters())  # leaves out the second name of a tied weight
-    wanted = {checkpoint_name(name): name for name in parameters}
-    _refuse_mismatch(origin, {key: tuple(parameters[name].shape) for key, name in wanted.items()}, entries)
-    by_file: dict[Path, list[str]] = {}
-    for key in wanted:
-        by_file.setdefault(entries[key].file, []).append(key)
-    state: dict[str, Tensor] = {}
-    for file, keys in by_file.items():
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for key in keys:
-                    name = wanted[key]
-                    state[name] = tensors.get_tensor(key).to(device=device_of(name), dtype=dtype)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file} cannot be read: {error}. Download or copy it again.") from None
-    model.load_state_dict(state, strict=False, assign=True)
+    mapping = placement.checked_map()
+    if mapping is None and getattr(config, "quantization_config", None):
+        mapping = {"": str(device)}  # quantised weights cannot all be moved afterwards
+    try:
+        with _quiet():
+            model, report = architecture.from_pretrained(
+                folder, config=config, dtype=dtype, device_map=mapping, output_loading_info=True, **options
+            )
+    except Exception as error:
+        raise ModelError(f"the checkpoint {folder} cannot be read: {' '.join(str(error).split())}") from None
+    if "disk" in (getattr(model, "hf_device_map", None) or {}).values():
+        raise ModelError("the model does not fit on the devices of device_map=; weights on disk are not supported.")
+    model.requires_grad_(False)
+    model.train(False)
+    if mapping is None:
+        model.to(device)
+    else:
+        device = model.get_input_embeddings().weight.device
+    return model, device, report
 
 
-def _header(file: Path) -> dict[str, Entry]:
+def key_mapping(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the library's rules for a table from a checkpoint's module names to the model's; `*` is the layer.
+
+    Every module has a rule of its own, as the library substitutes only the first group of a rule.
+    """
+    return {
+        "^" + re.escape(theirs).replace(r"\*", r"(\d+)") + r"\.": ours.replace("*", r"\1") + "."
+        for theirs, ours in names.items()
+    }
+
+
+def refuse_misfits(
+    origin: Path, report: Mapping[str, Any], names: Mapping[str, str], strange: list[str]
+) -> None:
+    """Refuse a checkpoint whose tensors are not the model's.
+
+    Args:
+        origin: Its folder.
+        report: What `from_pretrained` says of it.
+        names: From a checkpoint's module names to the model's.
+        strange: Tensors that are no floating-point numbers, where they should be.
+
+    Raises:
+        ModelError: Names up to three faults, as the checkpoint names its tensors.
+    """
+    back = key_mapping({ours: theirs for theirs, ours in names.items()})
+
+    def known(key: str) -> str:
+        for ours, theirs in back.items():
+            key, count = re.subn(ours, theirs, key)
+            if count:
+                break
+        return key
+
+    faults = []
+    if missing := sorted(map(known, report["missing_keys"])):
+        faults.append(f"lacks {_some(missing)}")
+    if extra := sorted(map(known, report["unexpected_keys"])):
+        faults.append(f"holds {_some(extra)}, which the model has no place for")
+    faults += [
+        f"holds {known(key)} of shape {tuple(given)} where config.json asks for {tuple(wanted)}"
+        for key, given, wanted in sorted(report["mismatched_keys"])
+    ]
+    if strange:
+        faults.append(f"holds {_some(strange)} in a quantised or integer format without a quantization_config")
+    if faults:
+        more = f"; and {len(faults) - 3} faults more" if len(faults) > 3 else ""
+        raise ModelError(f"the checkpoint {origin} " + "; ".join(faults[:3]) + more + ".")
+
+
+def _header(file: Path) -> dict[str, torch.dtype | None]:
     try:
         with safe_open(file, framework="pt") as tensors:
-            entries = {}
-            for key in tensors.keys():  # noqa: SIM118 - the handle is no mapping
-                view = tensors.get_slice(key)
-                entries[key] = Entry(file, tuple(view.get_shape()), _DTYPES.get(view.get_dtype()))
-            return entries
+            return {key: _DTYPES.get(tensors.get_slice(key).get_dtype()) for key in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{file} is truncated or no safetensors file ({error}). Download or copy it again."
         ) from None
 
 
-def _weight_map(index: Path) -> dict[str, str]:
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        if not isinstance(weight_map, dict):
-            raise TypeError
-        return {str(key): str(name) for key, name in weight_map.items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ModelError(f"{index} is no index of weights: expected JSON with a `weight_map`.") from None
-
-
-def _refuse_mismatch(
-    origin: str, wanted: Mapping[str, tuple[int, ...]], entries: Mapping[str, Entry]
-) -> None:
-    faults = []
-    missing = [key for key in wanted if key not in entries]
-    extra = [key for key in entries if key not in wanted]
-    if missing:
-        faults.append(f"lacks {_some(missing)}")
-    if extra:
-        faults.append(f"holds {_some(extra)}, which the model has no place for")
-    for key, shape in wanted.items():
-        if key in entries and entries[key].shape != shape:
-            faults.append(f"holds {key} of shape {entries[key].shape} where config.json asks for {shape}")
-        elif key in entries and entries[key].dtype is None:
-            faults.append(f"holds {key} in a quantised or integer format, which is not supported")
-    if faults:
-        more = f"; and {len(faults) - 3} faults more" if len(faults) > 3 else ""
-        raise ModelError(f"the checkpoint {origin} " + "; ".join(faults[:3]) + more + ".")
-
-
 def _some(keys: list[str]) -> str:
     shown = ", ".join(keys[:3])
     return f"{len(keys)} tensors ({shown}, ...)" if len(keys) > 3 else shown
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's progress bars and reports off the terminal; what matters is raised."""
+    log: Any = transformers.logging
+    verbosity, shown = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if shown:
+            log.enable_progress_bar()

@@ -80,7 +80,7 @@ class DreamFamily:
         return load_llama(
             folder,
             _stock_config(config, str(folder / "config.json")),
-            lambda parameter: parameter,
+            {},
             special=special,
             placement=placement,
             architecture=Qwen2ForCausalLM,

@@ -17,22 +17,19 @@ if TYPE_CHECKING:
     from dllm_decode.forward.denoiser import Denoiser
     from dllm_decode.models.placement import Placement
 
-_BLOCK = "model.transformer.blocks"
-_OUTSIDE_BLOCKS = {
-    "model.embed_tokens": "model.transformer.wte",
-    "model.norm": "model.transformer.ln_f",
-    "lm_head": "model.transformer.ff_out",
-}
-_INSIDE_BLOCKS = {
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ff_norm",
-    "self_attn.q_proj": "q_proj",
-    "self_attn.k_proj": "k_proj",
-    "self_attn.v_proj": "v_proj",
-    "self_attn.o_proj": "attn_out",
-    "mlp.gate_proj": "ff_proj",
-    "mlp.up_proj": "up_proj",
-    "mlp.down_proj": "ff_out",
+_NAMES = {
+    "model.transformer.wte": "model.embed_tokens",
+    "model.transformer.ln_f": "model.norm",
+    "model.transformer.ff_out": "lm_head",
+    "model.transformer.blocks.*.attn_norm": "model.layers.*.input_layernorm",
+    "model.transformer.blocks.*.ff_norm": "model.layers.*.post_attention_layernorm",
+    "model.transformer.blocks.*.q_proj": "model.layers.*.self_attn.q_proj",
+    "model.transformer.blocks.*.k_proj": "model.layers.*.self_attn.k_proj",
+    "model.transformer.blocks.*.v_proj": "model.layers.*.self_attn.v_proj",
+    "model.transformer.blocks.*.attn_out": "model.layers.*.self_attn.o_proj",
+    "model.transformer.blocks.*.ff_proj": "model.layers.*.mlp.gate_proj",
+    "model.transformer.blocks.*.up_proj": "model.layers.*.mlp.up_proj",
+    "model.transformer.blocks.*.ff_out": "model.layers.*.mlp.down_proj",
 }
 # Switches of LLaDA's config that change what the model computes, with the one setting that stock Llama has.
 _SUPPORTED: dict[str, Any] = {
@@ -77,17 +74,8 @@ class LladaFamily:
 
         fields = llama_fields(config, str(folder / "config.json"))
         return load_llama(
-            folder, llama_config(folder, **fields), checkpoint_name, special=special, placement=placement
+            folder, llama_config(folder, **fields), _NAMES, special=special, placement=placement
         )
-
-
-def checkpoint_name(parameter: str) -> str:
-    """Return LLaDA's name of a stock Llama parameter, e.g. `model.layers.3.mlp.gate_proj.weight`."""
-    module, leaf = parameter.rsplit(".", 1)
-    if module in _OUTSIDE_BLOCKS:
-        return f"{_OUTSIDE_BLOCKS[module]}.{leaf}"
-    layer, inside = module.removeprefix("model.layers.").split(".", 1)
-    return f"{_BLOCK}.{layer}.{_INSIDE_BLOCKS[inside]}.{leaf}"
 
 
 def llama_fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:

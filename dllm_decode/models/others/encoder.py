@@ -6,8 +6,6 @@ Knows no architecture: how padding, positions and the head are to be handled is 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from dllm_decode.errors import ModelError
 from dllm_decode.models.padding import RowsByLength, padding_error
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
+from dllm_decode.models.weights import read_model
 
 
 class EncoderLM:
@@ -158,48 +157,24 @@ def load_encoder(folder: Path, *, special: SpecialTokens, placement: Placement) 
     """
     device = placement.resolve_device()
     try:
-        with _quiet():
-            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            dtype = placement.resolve_dtype(config.dtype or torch.float32, device)
-            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                device_map=placement.device_map,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    except ModelError:
-        raise
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise ModelError(f"the checkpoint {folder} cannot be read: {' '.join(str(error).split())}") from None
+    model, device, report = read_model(
+        transformers.AutoModelForMaskedLM,
+        folder,
+        config,
+        dtype=placement.resolve_dtype(config.dtype or torch.float32, device),
+        device=device,
+        placement=placement,
+        trust_remote_code=False,
+    )
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
             f"the checkpoint {folder} lacks {len(missing)} tensors ({', '.join(missing[:3])}): it was saved without "
             "its masked-LM head, or for another architecture."
         )
-    model.requires_grad_(False)
-    model.train(False)
-    if placement.device_map is None:
-        model.to(device)
-    else:
-        device = model.get_input_embeddings().weight.device
     denoiser = EncoderLM(model, special, device)
     refuse_causal(denoiser, device, str(folder))
     return denoiser
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's progress bars and reports off the terminal; what matters is raised."""
-    log: Any = transformers.logging
-    verbosity, shown = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if shown:
-            log.enable_progress_bar()
