@@ -20,7 +20,6 @@ from dllm_decode.strategy.strategy import Strategy
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
 
-COSTS = ("forwards", "seconds", "tokens-per-second")
 ROUNDS = 5
 """Timed pairs of baseline and strategy; the median forgives two that something else disturbed."""
 
@@ -44,8 +43,39 @@ class Timing:
     """Median over the rounds of its time for a token over the baseline's."""
 
     def relative(self, cost: str) -> float:
-        """Return the cost relative to the baseline's, 1 for the baseline; less is better for either cost."""
-        return self.time_ratio if cost == "seconds" else self.token_time_ratio
+        """Return a timed cost relative to the baseline's, 1 for the baseline; less is better."""
+        return COSTS[cost].relative(self)
+
+
+class Cost:
+    """What the search wants little of: mean forward passes, counted and not timed."""
+
+    @staticmethod
+    def relative(timing: Timing) -> float:
+        """Return the cost relative to the baseline's, of a cost that is timed."""
+        raise TypeError("forward passes are counted, not timed")
+
+
+class Seconds(Cost):
+    """Seconds an answer."""
+
+    @staticmethod
+    def relative(timing: Timing) -> float:
+        """Return the time over the baseline's."""
+        return timing.time_ratio
+
+
+class TokenSeconds(Cost):
+    """Seconds a token, the inverse of tokens per second."""
+
+    @staticmethod
+    def relative(timing: Timing) -> float:
+        """Return the time for a token over the baseline's."""
+        return timing.token_time_ratio
+
+
+COSTS: dict[str, type[Cost]] = {"forwards": Cost, "seconds": Seconds, "tokens-per-second": TokenSeconds}
+"""Name, as `--cost` takes it -> what it is."""
 
 
 def time_pairs(
