@@ -9,7 +9,7 @@ from typing import Any
 
 from dllm_decode import plugin
 from dllm_decode.forward import denoiser
-from dllm_decode.models.stock import LlamaFamily
+from dllm_decode.models.family import Family
 from dllm_decode.parts.kinds import KINDS, PROTOCOLS
 from dllm_decode.plugins import hookspecs
 from dllm_decode.tasks.base import Example, Task
@@ -89,7 +89,7 @@ def _hook(name: str, hook: Any) -> str:
         written += [_owner("Base class", Task), _owner("What it draws", Example)]
     if kind == "denoiser":
         written += [
-            _owner("A family of the package", LlamaFamily),
+            _owner("Protocol", Family),
             _owner("What `load` returns", denoiser.Denoiser),
             _owner("With a head of its own", denoiser.HeadedDenoiser),
             _owner("With a cache", denoiser.CachingDenoiser),

@@ -6,8 +6,8 @@ from typing import Any
 
 from dllm_decode.models.llama.dream import DreamFamily
 from dllm_decode.models.llama.llada import LladaFamily
+from dllm_decode.models.llama.stock import LlamaFamily
 from dllm_decode.models.others.masked_lm import MaskedLMFamily
-from dllm_decode.models.stock import LlamaFamily
 from dllm_decode.plugins.hookspecs import hookimpl
 
 

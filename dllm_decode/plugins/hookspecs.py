@@ -57,9 +57,7 @@ def dllm_task() -> list[type[Task]]:  # type: ignore[empty-body]
 def dllm_denoiser() -> list[type[Any]]:  # type: ignore[empty-body]
     """Return model families.
 
-    Classes with a kebab-case `name`, `matches(config) -> bool` and `load(folder, ...) -> Denoiser`. Optional:
-    `fallback`, True for a family that reads only what no other does, and `load_tokenizer(folder)` where the stock one
-    will not do.
+    Each class keeps to the protocol `dllm_decode.models.family.Family`.
     """
 
 

@@ -28,6 +28,7 @@ def read_yaml(text: str, origin: str) -> Any:
         ConfigError: It is no YAML, names a key twice, or is nested or repeated beyond all use.
     """
     try:
+        _refuse_depth(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             return None
@@ -43,24 +44,34 @@ def read_yaml(text: str, origin: str) -> Any:
         raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
 
 
+def _refuse_depth(text: str) -> None:
+    """Raise RecursionError as soon as a document is nested too deeply, before anything is built of it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEPTH:
+            raise RecursionError
+
+
 def _excess(node: yaml.Node) -> str | None:
     """Say what of a document is too much; None if nothing is."""
     sizes: dict[int, int] = {}  # of a node with all aliases below it written out
     open_: set[int] = set()
 
-    def size(one: yaml.Node, depth: int) -> int:
-        if depth > DEPTH:
-            raise RecursionError
+    def size(one: yaml.Node) -> int:
         if id(one) in open_:
             raise ConfigError("an alias that contains itself")
         if id(one) not in sizes:
             open_.add(id(one))
-            sizes[id(one)] = 1 + sum(size(inner, depth + 1) for inner in _inside(one))
+            sizes[id(one)] = 1 + sum(size(inner) for inner in _inside(one))
             open_.discard(id(one))
         return sizes[id(one)]
 
     try:
-        whole = size(node, 0)
+        whole = size(node)
     except ConfigError as error:
         return str(error)
     if whole > NODES:

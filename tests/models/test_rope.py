@@ -13,7 +13,7 @@ from torch import Tensor
 from dllm_decode import DiffusionLM
 from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.errors import ModelError
-from dllm_decode.models.fields import read_rope_theta
+from dllm_decode.models.llama.fields import read_rope_theta
 from dllm_decode.testing.checkpoints import random_tensors, small_config, write_checkpoint, write_tokenizer
 from tests.support.dream_checkpoint import dream_tensors, small_dream, write_dream_tokenizer
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dllm_decode.errors import ModelError
-from dllm_decode.models.fields import read_rope_theta, require_positive, require_settings
+from dllm_decode.models.llama.fields import read_rope_theta, require_positive, require_settings
 
 if TYPE_CHECKING:
     from dllm_decode.data.inputs import SpecialTokens

@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.errors import ModelError
-from dllm_decode.models.padding import RowsByLength, padding_error
+from dllm_decode.models.others.padding import RowsByLength, padding_error
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
 from dllm_decode.models.weights import read_model

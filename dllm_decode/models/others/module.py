@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.errors import ModelError
-from dllm_decode.models.padding import RowsByLength, padding_error
+from dllm_decode.models.others.padding import RowsByLength, padding_error
 
 TimeOf = Callable[[Tensor, Tensor | None], Tensor]
 """From (B, L) int64 tokens and (B, L) bool valid, or None, to (B,) float: the time a module is told."""

@@ -39,9 +39,7 @@ class LlamaFamily:
             raise ModelError(
                 f"{folder / 'config.json'} says is_causal: true; a causal model cannot fill masks."
             )
-        left_out = ("architectures", "model_type", "quantization_config", "pad_token_id")
-        if config.get("quantization_config"):
-            raise ModelError(f"{folder}: quantised checkpoints are not supported.")
+        left_out = ("architectures", "model_type", "pad_token_id")
         fields = {field: value for field, value in config.items() if field not in left_out}
         stock = llama_config(folder, **fields, pad_token_id=None)
         return load_llama(folder, stock, {}, special=special, placement=placement)
