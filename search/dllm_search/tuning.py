@@ -6,8 +6,10 @@ Loads the model and opens the study; leaves the search itself to `search`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -109,29 +111,30 @@ def tune(
     space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
     lm = load(model, device, dtype)
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
-    search, objective = build_search(lm, chosen_task, settings, cache, say)
-    folder = chosen_folder(presets)
-    if folder is not None:
-        search.nearest = starting_points(lm, chosen_task, folder)
-    study = open_study(
-        settings.place(),
-        name,
-        setup(lm, chosen_task, settings, space),
-        search.say,
-        defaults={"generation": settings.width()},
-    )
-    started = time.perf_counter()
-    search.run(study, space)
-    record = _record(lm, settings, name, space, search, objective)
-    report = search.conclude(study, record)
-    for quantity, spent in (
-        ("seconds", round(time.perf_counter() - started, 1)),
-        ("forward_passes", objective.spent.decoded),
-    ):
-        # Earlier runs of the same study are part of its cost.
-        total = round(study.user_attrs.get(f"{quantity}_spent", 0) + spent, 1)
-        study.set_user_attr(f"{quantity}_spent", total)
-        report.record[f"{quantity}_spent"] = total
+    with workers(lm, settings, device) as evaluate:
+        search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
+        folder = chosen_folder(presets)
+        if folder is not None:
+            search.nearest = starting_points(lm, chosen_task, folder)
+        study = open_study(
+            settings.place(),
+            name,
+            setup(lm, chosen_task, settings, space),
+            search.say,
+            defaults={"generation": settings.width()},
+        )
+        started = time.perf_counter()
+        search.run(study, space)
+        record = _record(lm, settings, name, space, search, objective)
+        report = search.conclude(study, record)
+        for quantity, spent in (
+            ("seconds", round(time.perf_counter() - started, 1)),
+            ("forward_passes", objective.spent.decoded),
+        ):
+            # Earlier runs of the same study are part of its cost.
+            total = round(study.user_attrs.get(f"{quantity}_spent", 0) + spent, 1)
+            study.set_user_attr(f"{quantity}_spent", total)
+            report.record[f"{quantity}_spent"] = total
     result = _written(report, study, settings, say)
     return result if folder is None else replace(result, preset=remember(report, lm, chosen_task, folder))
 
@@ -220,6 +223,32 @@ def setup(lm: DiffusionLM, task: Task, settings: Settings, space: Space) -> dict
         "space": space.fingerprint(),
         "everything": space.whole,
     }
+
+
+@contextmanager
+def workers(
+    lm: DiffusionLM, settings: Settings, device: str | None
+) -> Iterator[Callable[..., Evaluation] | None]:
+    """Hold the workers that decode for a search; None where this process does.
+
+    Raises:
+        ConfigError: Workers are asked for, and the model lies on no disk that they could load it from.
+    """
+    if settings.workers == 1 and settings.ray_address is None:
+        yield None
+        return
+    if lm.folder is None:
+        raise ConfigError(
+            f"workers: {lm.name} was made in this process, and workers load a model from a folder or the hub; "
+            "leave workers out, or save the model"
+        )
+    from dllm_decode.evaluate.evaluate import evaluate
+    from dllm_decode.evaluate.ray_executor import RayExecutor
+
+    dtype = str(lm.dtype).removeprefix("torch.")
+    # A hub's name is found on every machine; a folder has to be there.
+    with RayExecutor(lm.name, settings.workers, address=settings.ray_address, dtype=dtype, device=device) as executor:
+        yield partial(evaluate, executor=executor)
 
 
 def build_search(
