@@ -148,6 +148,29 @@ def refuse_misfits(
         raise ModelError(f"the checkpoint {origin} " + "; ".join(faults[:3]) + more + ".")
 
 
+def refuse_other_head(folder: Path, head: str, embedding: str) -> None:
+    """Refuse a checkpoint that ties its head to the embedding and stores another one all the same.
+
+    Args:
+        folder: The checkpoint, known to be readable.
+        head: The head's tensor, by its name in the checkpoint; one that is not there is the embedding.
+        embedding: The embedding's.
+
+    Raises:
+        ModelError: Both are there and differ; the library would take one of them in silence.
+    """
+    stored = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            keys = set(tensors.keys())
+            stored |= {key: tensors.get_tensor(key) for key in (head, embedding) if key in keys}
+    if len(stored) == 2 and not torch.equal(stored[head], stored[embedding]):
+        raise ModelError(
+            f"the checkpoint {folder} holds {head}, which differs from {embedding}, though its config.json ties the two; "
+            "set weight_tying or tie_word_embeddings to false if the head is its own."
+        )
+
+
 def _header(file: Path) -> dict[str, torch.dtype | None]:
     try:
         with safe_open(file, framework="pt") as tensors:

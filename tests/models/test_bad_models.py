@@ -263,3 +263,18 @@ def test_a_module_that_gives_no_logits_is_refused() -> None:
         DiffusionLM.from_module(nn.Embedding(9, 5), vocab_size=9, mask_token_id=0)
     with pytest.raises(ModelError, match="no id of a vocabulary of 9"):
         DiffusionLM.from_module(nn.Embedding(9, 9), vocab_size=9, mask_token_id=9)
+
+
+def test_a_tied_checkpoint_may_store_its_head_again_and_no_other_one(tmp_path: Path) -> None:
+    config, tensors = small_config(weight_tying=True), random_tensors(small_config())
+    embedding, head = "model.transformer.wte.weight", "model.transformer.ff_out.weight"
+    for name, stored in (("same", tensors[embedding].clone()), ("other", tensors[head])):
+        write_checkpoint(tmp_path / name, config, tensors | {head: stored})
+        write_tokenizer(tmp_path / name)
+    DiffusionLM.from_pretrained(tmp_path / "same")
+    assert f"holds {head}, which differs from {embedding}" in refusal(tmp_path / "other")
+
+
+def test_a_quantised_checkpoint_in_lladas_format_is_refused_by_the_field(tmp_path: Path) -> None:
+    write_small_model(tmp_path, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    assert "quantization_config" in refusal(tmp_path)

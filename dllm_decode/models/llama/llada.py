@@ -47,6 +47,7 @@ _SUPPORTED: dict[str, Any] = {
     "include_qkv_bias": False,
     "input_emb_norm": False,
     "scale_logits": False,
+    "quantization_config": None,
 }
 _SIZES = ("d_model", "n_layers", "n_heads", "vocab_size", "max_sequence_length")
 

@@ -17,7 +17,13 @@ from dllm_decode.errors import ModelError
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
-from dllm_decode.models.weights import key_mapping, read_model, refuse_misfits, stored_dtypes
+from dllm_decode.models.weights import (
+    key_mapping,
+    read_model,
+    refuse_misfits,
+    refuse_other_head,
+    stored_dtypes,
+)
 
 
 def load_llama(
@@ -64,6 +70,11 @@ def load_llama(
         ignore_mismatched_sizes=True,  # reported, and refused below with every other fault
     )
     refuse_misfits(folder, report, names, strange)
+    if config.tie_word_embeddings:
+        theirs = {ours: name for name, ours in names.items()}
+        head, embedding = (f"{theirs.get(ours, ours)}.weight" for ours in ("lm_head", "model.embed_tokens"))
+        if head in stored:
+            refuse_other_head(folder, head, embedding)
     denoiser = serve(model, special, config.max_position_embeddings, device)
     refuse_causal(denoiser, device, str(folder))
     return denoiser
