@@ -159,7 +159,7 @@ def refuse_other_head(folder: Path, head: str, embedding: str) -> None:
     Raises:
         ModelError: Both are there and differ; the library would take one of them in silence.
     """
-    stored = {}
+    stored: dict[str, torch.Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             keys = set(tensors.keys())
