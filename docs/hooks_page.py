@@ -107,7 +107,7 @@ def _class(cls: type[Any]) -> str:
         f"- `{each.name}: {each.annotation}{f' = {each.default}' if each.default else ''}`"
         + (f": {each.text}" if each.text else "")
         for each in attributes(cls)
-        if each.name not in ("kind", "method", "order", "several")
+        if each.name not in ("kind", "kind_order", "method", "several")
     ]
     described = [docstring(cls)]
     if rows:

@@ -73,7 +73,7 @@ class PartConfig(Frozen):
     """What it is: "scheduler", "stop", ..."""
     method: ClassVar[str]
     """The method of its kind's protocol."""
-    order: ClassVar[int]
+    kind_order: ClassVar[int]
     """Where a decode meets its kind among the others; listings and documents follow it."""
     several: ClassVar[bool] = False
     """Whether a strategy may hold more than one of its kind."""

@@ -38,7 +38,7 @@ class BlockConfig(PartConfig):
     """Config of a block policy."""
 
     kind: ClassVar[str] = "block"
-    order: ClassVar[int] = 1
+    kind_order: ClassVar[int] = 1
     method: ClassVar[str] = "blocks"
     one_step: ClassVar[bool] = False
     """Whether its blocks are `Block.one_step`: cut anew after every commit, without what was decided."""

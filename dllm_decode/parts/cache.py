@@ -34,7 +34,7 @@ class CacheConfig(PartConfig):
     """Config of a cache policy."""
 
     kind: ClassVar[str] = "cache"
-    order: ClassVar[int] = 9
+    kind_order: ClassVar[int] = 9
     method: ClassVar[str] = "recompute"
     fresh_blocks: ClassVar[bool] = False
     """Whether every block's first forward recomputes everything, where blocks have numbers of their own. A row that a

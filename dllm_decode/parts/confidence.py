@@ -35,7 +35,7 @@ class ConfidenceConfig(PartConfig):
     """Config of a confidence; `needs` names the vocabulary statistics it reads beyond token and probability."""
 
     kind: ClassVar[str] = "confidence"
-    order: ClassVar[int] = 4
+    kind_order: ClassVar[int] = 4
     method: ClassVar[str] = "propose"
 
     @property

@@ -43,7 +43,7 @@ class ForwardConfig(PartConfig):
     """Config of a forward plan."""
 
     kind: ClassVar[str] = "forward"
-    order: ClassVar[int] = 8
+    kind_order: ClassVar[int] = 8
     method: ClassVar[str] = "plan"
 
 

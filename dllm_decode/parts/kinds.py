@@ -38,7 +38,7 @@ def _protocol(base: type[PartConfig]) -> Any:
 
 
 KINDS: dict[str, type[PartConfig]] = {
-    base.kind: base for base in sorted(_bases(), key=lambda base: (base.order, base.kind))
+    base.kind: base for base in sorted(_bases(), key=lambda base: (base.kind_order, base.kind))
 }
 """Kind -> the base of its parts' configs, in the order in which a decode meets them."""
 

@@ -43,7 +43,7 @@ class LayeringConfig(PartConfig):
     """Config of a layering; `needs` names the vocabulary statistics its probes read."""
 
     kind: ClassVar[str] = "layering"
-    order: ClassVar[int] = 2
+    kind_order: ClassVar[int] = 2
     method: ClassVar[str] = "stages"
     needs: ClassVar[frozenset[str]] = frozenset()
 

@@ -35,7 +35,7 @@ class LogitsConfig(PartConfig):
     """Config of a logits processor."""
 
     kind: ClassVar[str] = "logits"
-    order: ClassVar[int] = 5
+    kind_order: ClassVar[int] = 5
     method: ClassVar[str] = "process"
     several: ClassVar[bool] = True
     unconditional: ClassVar[bool] = False

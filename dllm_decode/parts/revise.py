@@ -38,7 +38,7 @@ class ReviseConfig(PartConfig):
     """Config of a reviser; the class variables are those of `parts.Reviser`."""
 
     kind: ClassVar[str] = "revise"
-    order: ClassVar[int] = 7
+    kind_order: ClassVar[int] = 7
     method: ClassVar[str] = "revise"
     several: ClassVar[bool] = True
     needs: ClassVar[frozenset[str]] = frozenset()

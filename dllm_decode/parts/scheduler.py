@@ -43,7 +43,7 @@ class SchedulerConfig(PartConfig):
     """
 
     kind: ClassVar[str] = "scheduler"
-    order: ClassVar[int] = 3
+    kind_order: ClassVar[int] = 3
     method: ClassVar[str] = "select"
     adaptive: ClassVar[bool] = False
     exact: ClassVar[bool] = False

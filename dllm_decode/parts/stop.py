@@ -38,7 +38,7 @@ class StopConfig(PartConfig):
     """Config of a stop rule."""
 
     kind: ClassVar[str] = "stop"
-    order: ClassVar[int] = 6
+    kind_order: ClassVar[int] = 6
     method: ClassVar[str] = "fill"
     several: ClassVar[bool] = True
     adaptive: ClassVar[bool] = True

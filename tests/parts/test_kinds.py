@@ -48,7 +48,7 @@ def test_every_file_is_a_kind_with_a_field_and_a_hook() -> None:
     assert files == {*KINDS}
     assert files <= {*Strategy.model_fields}
     assert all(hasattr(hookspecs, f"dllm_{kind}") for kind in KINDS)
-    assert len({base.order for base in KINDS.values()}) == len(KINDS)
+    assert len({base.kind_order for base in KINDS.values()}) == len(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
