@@ -90,7 +90,7 @@ class Settings(BaseModel):
     out: str | Path | None = Field(None, description="Folder of the results; dllm-search/TASK if not given.")
     examples: int = Field(200, ge=1, description="Of the tune split, for every trial.")
     verify_examples: int = Field(
-        500, ge=1, description="Of the tune split, for the best few, before one is chosen."
+        600, ge=1, description="Of the tune split, for the best few, before one is chosen."
     )
     test_examples: int = Field(500, ge=1, description="Of the test split, for the report.")
     batch_size: int = Field(64, ge=1, description="Examples decoded together.")
