@@ -80,9 +80,10 @@ class Contract:
         tokens, score = getattr(proposal, "tokens", proposal), getattr(proposal, "score", proposal)
         _expect("confidence", part, tokens, shape, torch.int64, where)
         _expect("confidence", part, score, shape, torch.float32, where)
-        self._proposed = tokens
+        self._proposed = proposal.tokens
         # The statistics' own token is one of the vocabulary and not the mask.
-        return proposal if tokens is view.stats.token else replace(proposal, tokens=self._harmless(tokens))
+        own = proposal.tokens is view.stats.token
+        return proposal if own else replace(proposal, tokens=self._harmless(proposal.tokens))
 
     def select(self, scheduler: Scheduler, view: StepView, proposal: Proposal) -> Tensor:
         """Ask a scheduler for the (B, W) bool positions to commit."""
