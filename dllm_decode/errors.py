@@ -52,10 +52,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 _BOUNDS = {
-    "greater_than": "> {gt:g}",
-    "greater_than_equal": ">= {ge:g}",
-    "less_than": "< {lt:g}",
-    "less_than_equal": "<= {le:g}",
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
 }
 
 
@@ -64,12 +64,22 @@ def readable(error: ValidationError, origin: str) -> str:
     lines = []
     for item in error.errors(include_url=False):
         path = ".".join(str(part) for part in item["loc"])
-        bound = _BOUNDS.get(item["type"], "").format(**item.get("ctx", {}))
+        limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in item.get("ctx", {}).items()}
+        bound = _BOUNDS.get(item["type"], "").format(**limits)
         message = f"input should be {bound}" if bound else item["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        shown = "" if item["type"] in ("value_error", "missing") else f", got {item['input']!r}"
-        lines.append(f"{path}: {message}{shown}" if path else message)
+        given = "" if item["type"] in ("value_error", "missing") else f", got {shown(item['input'])}"
+        lines.append(f"{path}: {message}{given}" if path else message)
     return f"{origin}: " + "; ".join(lines)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value as a message may show it: whatever it is, on one line and cut where it gets long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # among others, Python writes no integer of more than 4,300 digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def yaml_problem(error: Exception) -> str:

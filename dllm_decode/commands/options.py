@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dllm_decode.commands.output import note, quieten
 from dllm_decode.strategy.resolve import KnownModel, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy, parse_override
 
@@ -33,7 +34,23 @@ Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, f
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model: slow first forwards, faster ones after; for long runs.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def _leave_stdout_to_json(asked: bool) -> bool:
+    if asked:
+        quieten()
+    return asked
+
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_leave_stdout_to_json,
+        is_eager=True,
+        help="Print one JSON object on stdout and nothing else there.",
+    ),
+]
 
 
 def changes(
@@ -61,8 +78,6 @@ def fitting_strategy(
     prompts: Any = (),
 ) -> Strategy:
     """Return the strategy with the user's changes, and say how it was found; the arguments are those of `resolve`."""
-    from dllm_decode.commands.output import note
-
     found = resolve(source, model, changes=changed, task=task, gen_length=gen_length, prompts=prompts)
     if found.note:
         note(found.note)
@@ -78,8 +93,6 @@ def load_model(name: str, device: str | None, dtype: str | None, *, compile: boo
 
 def tell_warm_up(lm: DiffusionLM) -> None:
     """Say what compiling has cost, where there was any."""
-    from dllm_decode.commands.output import note
-
     if lm.warm_up_seconds:
         note(f"compiled: {lm.warm_up_seconds:.1f} s of the time were the first forwards of each shape")
 

@@ -5,10 +5,12 @@ Knows hook names and origins; leaves what a part does to the engine.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -128,12 +130,14 @@ def build_registry(
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     registry = Registry(manager)
-    for module in DEFAULT_PLUGINS:
-        origin = Origin(module, "dllm-decode", _version("dllm-decode"))
-        _load(registry, origin, partial(importlib.import_module, module))
-    for name, plugin in (plugins or {}).items():
-        _register(registry, Origin(name, "this program", ""), plugin)
-    _load_installed(registry, entry_point_group)
+    # What a plugin prints while it is imported has no place in front of a result.
+    with contextlib.redirect_stdout(sys.stderr):
+        for module in DEFAULT_PLUGINS:
+            origin = Origin(module, "dllm-decode", _version("dllm-decode"))
+            _load(registry, origin, partial(importlib.import_module, module))
+        for name, plugin in (plugins or {}).items():
+            _register(registry, Origin(name, "this program", ""), plugin)
+        _load_installed(registry, entry_point_group)
     if registry.failures and os.environ.get("DLLM_DECODE_STRICT") == "1":
         raise PluginError("; ".join(f"{f.origin} failed to load: {f.reason}" for f in registry.failures))
     return registry

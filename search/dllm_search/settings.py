@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dllm_decode.data.noise import MAX_SEED
 from dllm_decode.errors import ConfigError, readable, unknown_name
+from dllm_decode.parts.base import Frozen
 from dllm_decode.strategy.strategy import Strategy
 
 CHOICES = {
@@ -53,10 +55,10 @@ class Options(SharedOptions, total=False):
     out: str | Path | None
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """What a search is asked to do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     trials: int = Field(40, ge=1, description="Different strategies in all, earlier runs included.")
     strategy: str | Path | dict[str, Any] | Strategy | None = Field(
@@ -86,7 +88,7 @@ class Settings(BaseModel):
         None, description="A journal file or a database URL; OUT/study.journal if not given."
     )
     study: str | None = Field(None, description="The study's name; TASK-MODEL if not given.")
-    seed: int = Field(0, description="Of the search and of the decoding noise.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the search and of the decoding noise.")
     out: str | Path | None = Field(None, description="Folder of the results; dllm-search/TASK if not given.")
     examples: int = Field(200, ge=1, description="Of the tune split, for every trial.")
     verify_examples: int = Field(

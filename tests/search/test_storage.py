@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import tests.support.made_up_study as made_up
 from dllm_decode.errors import ConfigError, DataError, DecodeError
 from dllm_search.trials.address import shown_address, without_secrets
+from dllm_search.trials.journal import held_alone
 from dllm_search.trials.storage import Steady, open_storage
 from dllm_search.trials.study import complete, open_study
 from tests.support.made_up_study import drive, story
@@ -192,3 +194,23 @@ def test_the_keywords_of_tune_are_the_fields_of_the_settings() -> None:
     assert all(field.description for field in Settings.model_fields.values())
     assert CHOICES["objective"] == tuple(AXES)
     assert made_up.search(made_up.Luck()).settings.generation == 4
+
+
+def test_a_journal_is_searched_by_one_at_a_time(tmp_path: Path) -> None:
+    journal = tmp_path / "new" / "study.journal"
+    with held_alone(journal):
+        story(drive(journal, trials=2))  # whoever holds it may read and write
+        with pytest.raises(DataError, match=r"study.journal is in use by another search; wait"), held_alone(journal):
+            pass
+    with held_alone(journal):
+        pass
+    with held_alone("postgresql://me@host/x"), held_alone("postgresql://me@host/x"), held_alone(None):
+        pass
+
+
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, 0, -1, True])
+def test_a_timeout_that_is_no_span_of_time_is_refused(timeout: float) -> None:
+    from dllm_search.settings import Settings
+
+    with pytest.raises(ConfigError, match="timeout: "):
+        Settings(timeout=timeout)
