@@ -46,9 +46,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         known: The names that would have been accepted.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:80], names, n=1)
     suggestion = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}.{suggestion} Known: {', '.join(names) or '(none)'}"
+    return f"unknown {kind} {shown(name)}.{suggestion} Known: {', '.join(names) or '(none)'}"
 
 
 _BOUNDS = {
@@ -68,7 +68,7 @@ def readable(error: ValidationError, origin: str) -> str:
         bound = _BOUNDS.get(item["type"], "").format(**limits)
         message = f"input should be {bound}" if bound else item["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        given = "" if item["type"] in ("value_error", "missing") else f", got {shown(item['input'])}"
+        given = "" if item["type"] in ("value_error", "missing", "number") else f", got {shown(item['input'])}"
         lines.append(f"{path}: {message}{given}" if path else message)
     return f"{origin}: " + "; ".join(lines)
 

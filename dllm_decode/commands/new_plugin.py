@@ -14,11 +14,14 @@ import typer
 
 from dllm_decode.commands.options import Json
 from dllm_decode.commands.output import print_json, results
-from dllm_decode.errors import ConfigError, DataError, unknown_name
+from dllm_decode.errors import ConfigError, DataError, shown, unknown_name
+from dllm_decode.files import user_path
 from dllm_decode.plugins.registry import load_registry
 
 TEMPLATES = Path(__file__).parent / "plugin_template"
 PREFIX = "dllm-decode-"
+LONGEST = 60
+"""Characters of a part's name."""
 _TRY = 'dllm-decode generate "Sort the line: Paul, Anna, Ben." --set {} --steps 8'
 
 
@@ -93,7 +96,7 @@ def write_plugin(name: str, kind: str, out: Path) -> Path:
         raise ConfigError(f"--kind: {unknown_name('kind of plugin', kind, KINDS)}")
     name = name.removeprefix(PREFIX)
     _check_name(name, kind)
-    folder = out / f"{PREFIX}{name}"
+    folder = user_path(out) / f"{PREFIX}{name}"
     if folder.exists():
         raise DataError(f"{folder} exists already; choose another name, or another place with --out.")
     texts = _render(name, kind)
@@ -112,7 +115,9 @@ def _check_name(name: str, kind: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower())
         better = "-".join(words).lstrip("0123456789-") or "my-rule"
-        raise ConfigError(f"NAME {name!r} should be kebab-case and begin with a letter; try {better!r}.")
+        raise ConfigError(f"NAME {shown(name)} should be kebab-case and begin with a letter; try {better[:LONGEST]!r}.")
+    if len(name) > LONGEST:
+        raise ConfigError(f"NAME {shown(name)} should have at most {LONGEST} characters, which {len(name)} are not.")
     registry = load_registry()
     if name in registry.names(kind):
         raise ConfigError(

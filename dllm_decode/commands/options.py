@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dllm_decode.commands.output import note, quieten
+from dllm_decode.data.noise import check_seed
 from dllm_decode.strategy.resolve import KnownModel, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy, parse_override
 
@@ -28,7 +29,14 @@ Overrides = Annotated[
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps; one a token if not given.")]
 GenLength = Annotated[int | None, typer.Option("--gen-length", help="Tokens to generate.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", help="Gumbel temperature; 0 is greedy.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the decoding noise.")]
+
+
+def _known_seed(seed: int) -> int:
+    check_seed(seed)
+    return seed
+
+
+Seed = Annotated[int, typer.Option("--seed", callback=_known_seed, help="Seed of the decoding noise.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 Compile = Annotated[

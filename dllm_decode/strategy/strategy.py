@@ -15,7 +15,8 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
 
-from dllm_decode.errors import ConfigError, readable
+from dllm_decode.errors import ConfigError, DataError, readable, shown
+from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.base import Frozen, PartConfig, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
 from dllm_decode.parts.cache import CacheConfig
@@ -29,10 +30,12 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
-from dllm_decode.strategy.read_yaml import read_yaml
+from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml
 
 TUNED = "tuned"
 """Given as a strategy: the preset that fits model and task; `resolve` finds it."""
+LONGEST = 2**18
+"""Columns to generate, at most: no model's context is longer, and a budget is shared out before the model is known."""
 
 
 class Strategy(Frozen):
@@ -67,11 +70,11 @@ class Strategy(Frozen):
     cache: Annotated[SerializeAsAny[CacheConfig], part_of("cache")] | None = Field(
         default=None, description="Which keys and values are recomputed; null recomputes all."
     )
-    steps: Annotated[int, Field(ge=1)] | None = Field(
+    steps: Annotated[int, Field(ge=1, le=LONGEST)] | None = Field(
         default=None, description="Denoising steps, in the method's own meaning; null is one token a step."
     )
-    gen_length: int = Field(default=64, ge=1, description="Columns to generate, in tokens.")
-    temperature: float = Field(default=0.0, ge=0, description="Gumbel temperature; 0 takes the argmax.")
+    gen_length: int = Field(default=64, ge=1, le=LONGEST, description="Columns to generate, in tokens.")
+    temperature: float = Field(default=0.0, ge=0, le=1e6, description="Gumbel temperature; 0 takes the argmax.")
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
@@ -96,6 +99,8 @@ class Strategy(Frozen):
             raise ConfigError(readable(error, origin)) from None
         except ValueError as error:
             raise ConfigError(f"{origin}: {error}") from None
+        except RecursionError:
+            raise ConfigError(f"{origin}: parts within parts without end") from None
 
     @classmethod
     def from_yaml(cls, text: str, origin: str = "YAML") -> Self:
@@ -196,7 +201,7 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
             "stream(), infill() or evaluate(), or --strategy tuned to the command line's generate and eval"
         )
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
-        return _read(Path(text).expanduser())
+        return _read(user_path(text))
     registry = load_registry()
     # Reading YAML takes as long as a forward of a small model; recipes do not change while a process runs.
     if text not in registry.recipes:
@@ -207,10 +212,9 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
 
 def _read(path: Path) -> Strategy:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"strategy file {path} cannot be read: {reason}") from None
+        text = read_text(path, CHARACTERS)
+    except DataError as error:
+        raise ConfigError(f"strategy file {error}") from None
     strategy = Strategy.from_yaml(text, origin=str(path))
     return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
 
@@ -219,5 +223,5 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Split `path=value`; the value is read as YAML, so `0.9`, `null`, `true` and `[1, 2]` mean what they say."""
     path, separator, value = text.partition("=")
     if not separator or not path.strip():
-        raise ConfigError(f"override {text!r} should look like path=value, e.g. scheduler.threshold=0.8")
+        raise ConfigError(f"override {shown(text)} should look like path=value, e.g. scheduler.threshold=0.8")
     return path.strip(), read_yaml(value, f"override {text[:80]!r}: the value")

@@ -96,7 +96,7 @@ class Settings(Frozen):
     )
     test_examples: int = Field(500, ge=1, description="Of the test split, for the report.")
     batch_size: int = Field(64, ge=1, description="Examples decoded together.")
-    timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial is begun.")
+    timeout: float | None = Field(None, gt=0, le=1e9, description="Seconds after which no new trial is begun.")
     workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
     ray_address: str | None = Field(
         None, description="A Ray cluster whose workers decode, e.g. auto; this machine if not given."

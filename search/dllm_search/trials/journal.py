@@ -14,6 +14,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from dllm_decode.errors import DataError
+from dllm_decode.files import user_path
 
 try:
     import fcntl
@@ -68,7 +69,7 @@ def held_alone(place: str | Path | None) -> Iterator[None]:
     if fcntl is None or place is None or "://" in str(place):
         yield
         return
-    path = Path(place)
+    path = user_path(place)
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

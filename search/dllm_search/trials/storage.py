@@ -15,6 +15,7 @@ import optuna
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.files import user_path
 from dllm_search.trials.address import check_address, shown_address, without_secrets
 from dllm_search.trials.journal import open_journal
 
@@ -47,7 +48,7 @@ def open_storage(
     """
     if place is None:
         return optuna.storages.InMemoryStorage()
-    opened = _database(str(place)) if "://" in str(place) else open_journal(Path(place), create, say)
+    opened = _database(str(place)) if "://" in str(place) else open_journal(user_path(place), create, say)
     if str(place).startswith("sqlite"):
         # A file has no outages; that it is locked by another process passes soon or never.
         patience = min(patience, SLOWEST)
