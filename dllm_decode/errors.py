@@ -61,8 +61,11 @@ _BOUNDS = {
 
 def readable(error: ValidationError, origin: str) -> str:
     """Say every mistake that pydantic found as `path: what was expected, got what`, in one line."""
+    found = error.errors(include_url=False)
     lines = []
-    for item in error.errors(include_url=False):
+    for item in found:
+        if item["type"] == "too_short" and any(_inside(item["loc"], other["loc"]) for other in found):
+            continue  # A list all of whose items were refused is not too short.
         path = ".".join(str(part) for part in item["loc"])
         limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in item.get("ctx", {}).items()}
         bound = _BOUNDS.get(item["type"], "").format(**limits)
@@ -71,6 +74,11 @@ def readable(error: ValidationError, origin: str) -> str:
         given = "" if item["type"] in ("value_error", "missing", "number") else f", got {shown(item['input'])}"
         lines.append(f"{path}: {message}{given}" if path else message)
     return f"{origin}: " + "; ".join(lines)
+
+
+def _inside(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    """Return whether the other place is within this one."""
+    return len(other) > len(place) and other[: len(place)] == place
 
 
 def shown(value: object, limit: int = 80) -> str:

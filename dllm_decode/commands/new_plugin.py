@@ -22,7 +22,8 @@ TEMPLATES = Path(__file__).parent / "plugin_template"
 PREFIX = "dllm-decode-"
 LONGEST = 60
 """Characters of a part's name."""
-_TRY = 'dllm-decode generate "Sort the line: Paul, Anna, Ben." --set {} --steps 8'
+_TRY = 'dllm-decode generate "Sort the line: Paul, Anna, Ben." --set {}'
+_IN_STEPS = f"{_TRY} --steps 8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,15 @@ class Kind:
 
 KINDS = {
     "scheduler": Kind("A scheduler", "share=0.6", "share=0", _TRY.format("scheduler=example-name")),
-    "confidence": Kind("A confidence", "decay=0.5", "decay=0", _TRY.format("confidence=example-name")),
+    "confidence": Kind("A confidence", "decay=0.5", "decay=0", _IN_STEPS.format("confidence=example-name")),
     "layering": Kind(
-        "A layering", "stride=2, rest_steps=1", "stride=1", _TRY.format("layering=example-name")
+        "A layering", "stride=2, rest_steps=1", "stride=1", _IN_STEPS.format("layering=example-name")
     ),
-    "logits": Kind("A logits processor", "bias=5.0", "bias=1000", _TRY.format("logits=example-name")),
-    "stop": Kind("A stop rule", "ends=2", "ends=0", _TRY.format("stop=example-name")),
-    "cache": Kind("A cache policy", "margin=0", "margin=-1", _TRY.format("cache=example-name")),
-    "block": Kind("A block policy", "first=2, growth=1", "first=0", _TRY.format("block=example-name")),
+    "logits": Kind("A logits processor", "bias=5.0", "bias=1000", _IN_STEPS.format("logits=example-name")),
+    "stop": Kind("A stop rule", "ends=2", "ends=0", _IN_STEPS.format("stop=example-name")),
+    "cache": Kind("A cache policy", "margin=0", "margin=-1", _IN_STEPS.format("cache=example-name")),
+    "block": Kind("A block policy", "first=2, growth=1", "first=0", _IN_STEPS.format("block=example-name")),
+    "forward": Kind("A forward plan", "columns=1", "columns=0", _IN_STEPS.format("forward=example-name")),
     "revise": Kind(
         "A reviser",
         "threshold=0.2",

@@ -15,6 +15,9 @@ from dllm_decode.strategy.strategy import Strategy, parse_override
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
 
+EXAMPLES = ("scheduler=top-k", "scheduler.k=4")
+"""Changes that the default strategy takes together."""
+
 Model = Annotated[
     str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")
 ]
@@ -24,7 +27,7 @@ StrategySource = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a field, e.g. layering.parity=odd. Repeatable."),
+    typer.Option("--set", metavar="PATH=VALUE", help=f"Change a field, e.g. {EXAMPLES[0]} or {EXAMPLES[1]}. Repeatable."),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps; one a token if not given.")]
 GenLength = Annotated[int | None, typer.Option("--gen-length", help="Tokens to generate.")]

@@ -23,7 +23,7 @@ import pluggy
 
 from dllm_decode.errors import ConfigError, PluginError, unknown_name
 from dllm_decode.parts.base import PartConfig, find_parts_with
-from dllm_decode.parts.kinds import KINDS, METHODS
+from dllm_decode.parts.kinds import KINDS, METHODS, WORDS
 from dllm_decode.plugins import hookspecs
 
 DEFAULT_PLUGINS = (
@@ -93,7 +93,9 @@ class Registry:
         if name in table:
             return table[name]
         failed = "".join(f". Note: {f.origin} failed to load: {f.reason}" for f in self.failures)
-        raise ConfigError(unknown_name(kind, name, table) + failed)
+        other = [WORDS[one] for one in KINDS if name in self.tables.get(one, {})]
+        is_another = f". Note: {name!r} is a {' and a '.join(other)}, no {WORDS.get(kind, kind)}" if other else ""
+        raise ConfigError(unknown_name(kind, name, table) + is_another + failed)
 
     def part(self, kind: str, name: str) -> type[PartConfig]:
         """Return the config class of a part."""

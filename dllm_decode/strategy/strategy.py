@@ -122,7 +122,7 @@ class Strategy(Frozen):
     def override(self, changes: Mapping[str, Any]) -> Self:
         """Return a strategy with fields changed, validated as if written by hand.
 
-        Keys are dotted paths: `steps`, `layering.parity`, `scheduler` (a name or a mapping), `logits.0.weight`.
+        Keys are dotted paths: `steps`, `layering.pattern`, `scheduler` (a name or a mapping), `logits.0.weight`.
         Setting a part's `name` to another one keeps the fields that the new part also has. Whole parts are set before
         names and names before fields, so the order of the changes does not matter.
 

@@ -61,6 +61,6 @@ def test_truth_is_no_number_in_a_part_either() -> None:
 
 
 def test_an_override_is_read_with_the_same_care() -> None:
-    assert parse_override("layering.parity=odd") == ("layering.parity", "odd")
+    assert parse_override("layering.parity=absolute") == ("layering.parity", "absolute")
     with pytest.raises(ConfigError, match="stands twice"):
         parse_override("scheduler={name: even, name: threshold}")
