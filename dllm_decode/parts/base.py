@@ -151,7 +151,16 @@ def part_of(kind: str) -> BeforeValidator:
         except DecodeError as error:
             raise ValueError(str(error)) from None
         refuse_unknown_fields(value, cls)
-        return cls.model_validate(value)
+        try:
+            return cls.model_validate(value)
+        except ValueError:  # among others what pydantic found
+            raise
+        except RecursionError:
+            raise ValueError("parts within parts without end") from None
+        except Exception as error:
+            # A check of the part's own that fails is a mistake of its author.
+            said = f"{kind} {value['name']!r} ({cls.__module__}) failed: {type(error).__name__}: {error}"
+            raise ValueError(said) from error
 
     return BeforeValidator(resolve)
 

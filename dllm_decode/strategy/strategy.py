@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from traceback import walk_tb
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
 
-from dllm_decode.errors import ConfigError, DataError, readable, shown
+from dllm_decode.errors import ConfigError, DataError, DecodeError, readable, shown
 from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.base import Frozen, PartConfig, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
@@ -31,6 +32,8 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
 from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml
+
+Answer = TypeVar("Answer")
 
 TUNED = "tuned"
 """Given as a strategy: the preset that fits model and task; `resolve` finds it."""
@@ -153,15 +156,19 @@ class Strategy(Frozen):
         Raises:
             ConfigError: The parts cannot serve the budget, e.g. fewer steps than blocks.
         """
-        plan = self.block.plan(self.steps, self.gen_length)
+        plan = _asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
         closing = sum(part.closing_steps for part in self.revise)
         if plan is None:
             # Every forward commits at least one token, whatever the blocks turn out to be.
             return self.gen_length + closing
-        if self.scheduler.adaptive:
-            # Such a scheduler keeps to no budget, a layering's own included; one token a forward is the worst case.
-            return closing + sum(max(size, self.layering.forwards(None, size)) for size, _ in plan)
-        return closing + sum(self.layering.forwards(steps, size) for size, steps in plan)
+        # An adaptive scheduler keeps to no budget, a layering's own included; one token a forward is the worst case.
+        adaptive = self.scheduler.adaptive
+        shares = [(size, None if adaptive else steps, size if adaptive else 0) for size, steps in plan]
+
+        def forwards() -> int:
+            return sum(max(least, self.layering.forwards(steps, size)) for size, steps, least in shares)
+
+        return closing + _asked(self.layering, forwards)
 
     def check(self) -> Self:
         """Refuse parts that cannot work together, and a budget that they cannot serve; return self.
@@ -172,6 +179,25 @@ class Strategy(Frozen):
         refuse_misfits(self)
         self.max_forwards()
         return self
+
+
+def _asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
+    """Return what a part answers.
+
+    Raises:
+        ConfigError: It refuses, or fails; then part and plugin are named.
+    """
+    try:
+        return question()
+    except DecodeError:
+        raise
+    except Exception as error:
+        # A part may have asked one that it holds.
+        owners = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+        failed = [one for one in (part, *owners) if isinstance(one, PartConfig)][-1]
+        whose = load_registry().origin(failed.kind, failed.name)
+        said = f"{failed.kind}: {failed.name!r} ({whose}) failed: {type(error).__name__}: {error}"
+        raise ConfigError(said) from error
 
 
 def _parts(holder: Any, path: str) -> Iterator[tuple[str, PartConfig]]:
