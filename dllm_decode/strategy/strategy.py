@@ -150,13 +150,21 @@ class Strategy(Frozen):
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
+    def block_plan(self) -> list[tuple[int, int | None]] | None:
+        """Return each block's most columns and its share of the steps; None where that shows only while decoding.
+
+        Raises:
+            ConfigError: The block policy cannot serve the budget, or fails.
+        """
+        return _asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
+
     def max_forwards(self) -> int:
         """Return the most forwards a row can take.
 
         Raises:
             ConfigError: The parts cannot serve the budget, e.g. fewer steps than blocks.
         """
-        plan = _asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
+        plan = self.block_plan()
         closing = sum(part.closing_steps for part in self.revise)
         if plan is None:
             # Every forward commits at least one token, whatever the blocks turn out to be.
