@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dllm_decode.data.noise import MAX_SEED
 from dllm_decode.errors import ConfigError, readable, unknown_name
@@ -118,7 +118,7 @@ class Settings(Frozen):
         if unknown := next((name for name in options if name not in fields), None):
             raise ConfigError(f"{unknown}: {unknown_name('setting', unknown, fields)}")
         try:
-            super().__init__(**options)
+            BaseModel.__init__(self, **options)
         except ValidationError as error:
             raise ConfigError(readable(error, "search")) from None
 

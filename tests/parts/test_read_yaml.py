@@ -40,12 +40,12 @@ def test_an_empty_document_holds_nothing() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line_at_once(text: str, said: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError) as refused:
         read_yaml(text, "here")
     assert str(refused.value).startswith("here") and said in str(refused.value)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("line", ["gen_length: true", "steps: false", "temperature: true"])
