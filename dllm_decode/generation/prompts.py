@@ -104,11 +104,11 @@ def _tokens(prompt: Any, number: int, tokenizer: Tokenizer | None, mask: int, in
 
 def _check_text(text: str, number: int) -> None:
     """Refuse half of a surrogate pair: it is no character, and tokenizers do not know it."""
-    place = next((place for place, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
-    if place is not None:
-        raise ConfigError(
-            f"prompt {number}: character {place} is U+{ord(text[place]):04X}, half of a pair; give whole Unicode text."
-        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ConfigError(f"prompt {number} is no text: half a character, {half}, stands at {error.start}.") from None
 
 
 def _prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:
