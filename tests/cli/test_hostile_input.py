@@ -118,6 +118,8 @@ def test_generate_refuses_before_anything_is_built(refused, arguments: list[str]
         (["search", "export", "--storage", "~nouser/x"], "there is no user of that name"),
         (["search", "run", "--task", "line", "--timeout", "nan"], "timeout: input should be a finite number"),
         (["search", "run", "--task", "line", "--trials", NINES], "trials: should be no larger"),
+        (["search", "run", "--task", "line", "--strategy", "~nouser/x.yaml"], "there is no user of that name"),
+        (["search", "run", "--task", "line", "--fix", f"scheduler={NINES}"], "space: scheduler: give a name"),
         (["new-plugin", "x" * 300], "should have at most 60 characters"),
         (["new-plugin", "my-part", "--out", LONG], "no path: File name too long"),
         (["eval", "--task", "line", "--out", LONG], "no path: File name too long"),
@@ -125,6 +127,22 @@ def test_generate_refuses_before_anything_is_built(refused, arguments: list[str]
 )
 def test_other_commands_refuse_alike(refused, arguments: list[str], said: str) -> None:
     assert said in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"space: {{scheduler: {NINES}}}", "space: scheduler: give a name"),
+        ("space: {scheduler: [{a: 1}]}", "space: scheduler: give a name"),
+        ("space: {1: 2}", "unknown path '1'"),
+        ("space: {scheduler: even, scheduler: threshold}", "key 'scheduler' stands twice"),
+        (f"space: {DEEP}", "nested more than 40 levels deep"),
+        (CHAIN, "its aliases unfold to more than 40 levels"),
+    ],
+)
+def test_a_space_is_read_with_the_same_care(refused, tmp_path, text: str, said: str) -> None:
+    (tmp_path / "space.yaml").write_text(text)
+    assert said in refused("search", "run", "--task", "line", "--strategy", str(tmp_path / "space.yaml"))
 
 
 scalars = st.one_of(
