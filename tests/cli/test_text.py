@@ -23,7 +23,7 @@ PROGRAM = [sys.executable, "-m", "dllm_decode"]
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run a line of bash in which `$D` is the program."""
     known = {**os.environ, "D": " ".join(PROGRAM), **environment}
-    return subprocess.run(["bash", "-c", command], capture_output=True, env=known, check=False, timeout=60)
+    return subprocess.run(["bash", "-c", command], capture_output=True, env=known, check=False, timeout=300)
 
 
 def lines(done: subprocess.CompletedProcess[bytes]) -> list[str]:
