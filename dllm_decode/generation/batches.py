@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dllm_decode.data.noise import check_seed
 from dllm_decode.decoding.commit import OnStep
 from dllm_decode.decoding.decoded import Decoded, finish
 from dllm_decode.decoding.loop import Decode
@@ -35,6 +36,14 @@ class Options:
     row_ids: Sequence[int] | Tensor | None = None
     on_step: OnStep | None = None
     trace: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that the noise would take for another one.
+
+        Raises:
+            ConfigError: It is no whole number, or out of range.
+        """
+        check_seed(self.seed)
 
 
 def decode_table(
@@ -126,7 +135,13 @@ def _row_ids(row_ids: Sequence[int] | Tensor | None, count: int) -> Tensor:
     """Return (N,) int64 identities of the rows."""
     if row_ids is None:
         return torch.arange(count)
-    identities = torch.as_tensor(row_ids).cpu().long()
+    try:
+        given = torch.as_tensor(row_ids).cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ConfigError(f"row_ids should hold whole numbers of 64 bits: {error}") from None
+    if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise ConfigError(f"row_ids should hold whole numbers, got {given.dtype}.")
+    identities = given.long()
     if identities.shape != (count,):
         shown = tuple(identities.shape)
         raise ConfigError(f"row_ids should hold {count} numbers, one a prompt, got shape {shown}.")

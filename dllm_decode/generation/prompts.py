@@ -96,8 +96,19 @@ def _tokens(prompt: Any, number: int, tokenizer: Tokenizer | None, mask: int, in
             text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
         except Exception as error:
             raise ConfigError(f"prompt {number}: the chat template refuses these messages: {error}") from None
+        _check_text(text, number)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    _check_text(prompt, number)
     return _infill_ids(prompt, tokenizer, mask) if infill else _prompt_ids(prompt, tokenizer)
+
+
+def _check_text(text: str, number: int) -> None:
+    """Refuse half of a surrogate pair: it is no character, and tokenizers do not know it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise ConfigError(f"prompt {number} is no text: half a character, {half}, stands at {error.start}.") from None
 
 
 def _prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:

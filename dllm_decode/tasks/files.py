@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         DataError: A line is no JSON object, or the file holds none.
     """
     found = False
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    # A JSON string may hold U+2028 and its like, at which `splitlines` would cut.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -56,8 +58,7 @@ def csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[s
     Raises:
         DataError: A column is missing, a row is short, or the file holds none.
     """
-    lines = read_text(path).splitlines()
-    reader = csv.DictReader(lines)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     header = reader.fieldnames or []
     missing = [column for column in columns if column not in header]
     if missing:

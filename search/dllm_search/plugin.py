@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dllm_decode.commands.options import Json
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from dllm_search.tuning import TuneResult
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 
@@ -58,7 +58,7 @@ def run(
     **options: Any,
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
-    from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.commands.output import note
     from dllm_decode.plugins.registry import load_registry
     from dllm_decode.strategy.strategy import parse_override
 
@@ -67,18 +67,17 @@ def run(
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
-    with quiet_stdout(as_json):
-        from dllm_search.tuning import tune, tune_all
+    from dllm_search.tuning import tune, tune_all
 
-        try:
-            if len(task) == 1:
-                folder = Path("dllm-search") / task[0] if out is None else out
-                results = {task[0]: tune(model, task[0], out=folder, **own, **options)}
-            else:
-                results = tune_all(model, task, out=out or Path("dllm-search"), **own, **options)
-        except KeyboardInterrupt:
-            note("interrupted; nothing is lost, the same command goes on from here")
-            raise
+    try:
+        if len(task) == 1:
+            folder = Path("dllm-search") / task[0] if out is None else out
+            results = {task[0]: tune(model, task[0], out=folder, **own, **options)}
+        else:
+            results = tune_all(model, task, out=out or Path("dllm-search"), **own, **options)
+    except KeyboardInterrupt:
+        note("interrupted; nothing is lost, the same command goes on from here")
+        raise
     _show(results, as_json)
 
 
@@ -92,19 +91,18 @@ def report(
     **options: Any,
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
-    from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.commands.output import note
     from dllm_decode.plugins.registry import load_registry
 
     chosen_task = load_registry().task(task)
     folder = options.pop("out") or Path("dllm-search") / task
-    with quiet_stdout(as_json):
-        from dllm_search.settings import Settings
-        from dllm_search.tuning import load, report_on
+    from dllm_search.settings import Settings
+    from dllm_search.tuning import load, report_on
 
-        kept = _open(options["storage"], options["study"], folder)
-        begun = {key: value for key, value in kept.user_attrs["setup"].items() if key in Settings.model_fields}
-        settings = Settings(**options, **begun, trials=max(1, len(kept.trials)), out=folder)
-        result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
+    kept = _open(options["storage"], options["study"], folder)
+    begun = {key: value for key, value in kept.user_attrs["setup"].items() if key in Settings.model_fields}
+    settings = Settings(**options, **begun, trials=max(1, len(kept.trials)), out=folder)
+    result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
     _show({task: result}, as_json)
 
 

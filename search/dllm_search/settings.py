@@ -11,7 +11,9 @@ from typing import Any, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dllm_decode.data.noise import MAX_SEED
 from dllm_decode.errors import ConfigError, readable, unknown_name
+from dllm_decode.parts.base import Frozen
 from dllm_decode.strategy.strategy import Strategy
 
 CHOICES = {
@@ -53,10 +55,10 @@ class Options(SharedOptions, total=False):
     out: str | Path | None
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """What a search is asked to do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     trials: int = Field(40, ge=1, description="Different strategies in all, earlier runs included.")
     strategy: str | Path | dict[str, Any] | Strategy | None = Field(
@@ -86,7 +88,7 @@ class Settings(BaseModel):
         None, description="A journal file or a database URL; OUT/study.journal if not given."
     )
     study: str | None = Field(None, description="The study's name; TASK-MODEL if not given.")
-    seed: int = Field(0, description="Of the search and of the decoding noise.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the search and of the decoding noise.")
     out: str | Path | None = Field(None, description="Folder of the results; dllm-search/TASK if not given.")
     examples: int = Field(200, ge=1, description="Of the tune split, for every trial.")
     verify_examples: int = Field(
@@ -94,7 +96,7 @@ class Settings(BaseModel):
     )
     test_examples: int = Field(500, ge=1, description="Of the test split, for the report.")
     batch_size: int = Field(64, ge=1, description="Examples decoded together.")
-    timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial is begun.")
+    timeout: float | None = Field(None, gt=0, le=1e9, description="Seconds after which no new trial is begun.")
     workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
     ray_address: str | None = Field(
         None, description="A Ray cluster whose workers decode, e.g. auto; this machine if not given."
@@ -116,7 +118,7 @@ class Settings(BaseModel):
         if unknown := next((name for name in options if name not in fields), None):
             raise ConfigError(f"{unknown}: {unknown_name('setting', unknown, fields)}")
         try:
-            super().__init__(**options)
+            BaseModel.__init__(self, **options)
         except ValidationError as error:
             raise ConfigError(readable(error, "search")) from None
 

@@ -32,6 +32,7 @@ from dllm_search.settings import Options, Settings, SharedOptions
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
 from dllm_search.space.space import Space
+from dllm_search.trials.journal import held_alone
 from dllm_search.trials.study import open_study
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def tune(
     space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
     lm = load(model, device, dtype)
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
-    with workers(lm, settings, device) as evaluate:
+    with held_alone(settings.place()), workers(lm, settings, device) as evaluate:
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
         folder = chosen_folder(presets)
         if folder is not None:

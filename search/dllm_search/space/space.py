@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from optuna.trial import Trial
 
-from dllm_decode.errors import ConfigError, unknown_name
+from dllm_decode.errors import ConfigError, DataError, shown, unknown_name
+from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.kinds import KINDS, SEVERAL
+from dllm_decode.strategy import read_yaml as strict
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.space.baselines import settled
 from dllm_search.space.paths import NONE, Pick, Slot, given, registered
@@ -104,8 +105,12 @@ class Space:
         """
         space = replace(self, whole=self.whole and not limits)
         # Parts first, so that a field of a part that was ruled out is reported.
-        for path in sorted(limits, key=lambda path: path.count(".")):
-            space = space._limited(path, limits[path])
+        for path in sorted(limits, key=lambda path: str(path).count(".")):
+            try:
+                space = space._limited(str(path), limits[path])
+            except TypeError:
+                value = shown(limits[path])
+                raise ConfigError(f"space: {path}: give a name, a number or a list of them, not {value}") from None
         return space
 
     def _limited(self, path: str, limit: Any) -> Space:
@@ -186,9 +191,9 @@ def read_yaml(file: str | Path) -> Any:
         ConfigError: It cannot be read, or is no YAML.
     """
     try:
-        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        return strict.read_yaml(read_text(user_path(file), strict.CHARACTERS), str(file))
+    except DataError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _affordable(strategy: Strategy, steps: int | None, blocks: int) -> Strategy:

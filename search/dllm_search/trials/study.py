@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from dllm_decode.errors import ConfigError, unknown_name
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.goals import AXES
+from dllm_search.trials.address import shown_address
 from dllm_search.trials.record import STOPPED, in_order
-from dllm_search.trials.storage import open_storage, redact_password
+from dllm_search.trials.storage import open_storage
 
 SETUP, FIRST = "setup", "first"
 """Attributes of a study: what must not change while it grows, and the strategies that its first slots try."""
@@ -66,10 +67,10 @@ def open_study(
                 name = names[0]
             if name is None:
                 raise ConfigError(
-                    f"{redact_password(storage)} holds {len(names)} studies; give --study: {', '.join(names)}"
+                    f"{shown_address(storage)} holds {len(names)} studies; give --study: {', '.join(names)}"
                 )
             if name not in names:
-                raise ConfigError(f"{redact_password(storage)}: {unknown_name('study', name, names)}")
+                raise ConfigError(f"{shown_address(storage)}: {unknown_name('study', name, names)}")
             return optuna.load_study(study_name=name, storage=kept)
         directions, metrics = AXES[setup.get("objective", "pareto")]
         study = optuna.create_study(
@@ -83,7 +84,7 @@ def open_study(
     if changed:
         said = ", ".join(f"{key} {begun.get(key)!r}, now {setup[key]!r}" for key in changed)
         raise ConfigError(
-            f"study {name!r} in {redact_password(storage)} was begun with {said}; give another --study or --storage."
+            f"study {name!r} in {shown_address(storage)} was begun with {said}; give another --study or --storage."
         )
     return study
 
