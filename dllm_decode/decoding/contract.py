@@ -14,6 +14,7 @@ from dllm_decode.data.canvas import Block, Canvas, Stage
 from dllm_decode.data.views import Proposal, Revision, RevisionView, StepView
 from dllm_decode.errors import ContractError
 from dllm_decode.parts.base import PartConfig
+from dllm_decode.parts.kinds import KINDS
 from dllm_decode.parts.revise import Reviser
 from dllm_decode.strategy.strategy import Strategy
 
@@ -45,11 +46,9 @@ class Contract:
         # Every stage of a block of one column, and every block, may be empty; no sound policy offers more than that.
         self._patience = 16 * canvas.length + 64
         self.parts: dict[str, PartConfig] = {
-            "scheduler": strategy.scheduler,
-            "confidence": strategy.confidence,
-            "layering": strategy.layering,
-            "block": strategy.block,
+            kind: part for kind in KINDS if isinstance(part := getattr(strategy, kind), PartConfig)
         }
+        """Kind -> the one part of it; kinds of which there are several are named where they are called."""
         self._flags: list[Tensor] = []
         self._steps: list[tuple[Block, Stage, int, Any]] = []
         self._revision_flags: list[Tensor] = []
