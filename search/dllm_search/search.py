@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from dllm_decode.errors import ConfigError
+from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.constrained import DEARER, ConstrainedJudge, part, pruner
@@ -182,7 +182,7 @@ class Search:
         """
         tried, stopped = self.tried(study), self.stopped(study)
         known = {candidate.strategy.digest() for candidate in (*tried, *stopped)}
-        outside = [Candidate(s, self.score(s), s.name) for s in self._outside(known)]
+        outside = self._scored(self._outside(known))
         everything = study.user_attrs["setup"].get("everything", True)
         eligible = [*tried, *outside] if everything else tried
         baseline = self._baseline([*tried, *outside])
@@ -314,6 +314,16 @@ class Search:
     def _outside(self, known: set[str]) -> list[Strategy]:
         """Return the baselines that the study could not express; the reference is always in one of the two."""
         return [s for s in self._known() if s.digest() not in known]
+
+    def _scored(self, strategies: Sequence[Strategy]) -> list[Candidate]:
+        """Score strategies; what the model or its parts refuse is said and left out."""
+        found = []
+        for strategy in strategies:
+            try:
+                found.append(Candidate(strategy, self.score(strategy), strategy.name))
+            except (ConfigError, ContractError) as error:
+                self.say(f"{strategy.name} is left out: {error}")
+        return found
 
     def _verified(self, verified: Verified) -> None:
         change = verified.against

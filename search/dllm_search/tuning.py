@@ -29,6 +29,7 @@ from dllm_search.report.report import Report
 from dllm_search.report.write import write_report
 from dllm_search.search import Search
 from dllm_search.settings import Options, Settings, SharedOptions
+from dllm_search.space.abilities import abilities
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
 from dllm_search.space.space import Space
@@ -108,8 +109,9 @@ def tune(
     settings = Settings(**options)
     chosen_task = as_task(task, prompts, gen_length)
     timed = settings.cost != "forwards"
-    space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
+    space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix).check()
     lm = load(model, device, dtype)
+    space = space.fitting(abilities(lm.denoiser)).check()
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     with workers(lm, settings, device) as evaluate:
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)

@@ -153,6 +153,18 @@ def test_a_part_that_breaks_its_contract_costs_its_trials_and_not_the_search() -
     assert refused and all("wrong shape" in trial.user_attrs["reason"] for trial in refused)
 
 
+def test_a_baseline_beside_the_study_that_the_model_refuses_is_said_and_left_out() -> None:
+    objective, said = MadeUp(), list[str]()
+    objective.refuse = "scaffold"
+    run, space = search(objective, trials=6), Space.load("llada", LENGTH)
+    run.say = said.append
+    study = study_of(run, space)
+    run.run(study, space)
+    report = run.conclude(study, {})
+    assert any(line.startswith("said 32/16 is left out: layering 'scaffold' returned") for line in said)
+    assert "scaffold" not in {candidate.strategy.layering.name for candidate in report.tried}
+
+
 def test_a_small_space_is_exhausted_and_says_so() -> None:
     space = Space.load("llada", 16).limited({"steps": {"choices": [4, 8, 16]}})
     study = studies.open_study(None, "s", {})

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from dllm_decode.errors import ConfigError, unknown_name
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.space.baselines import settled
-from dllm_search.space.paths import NONE, Pick, Slot, given, registered
+from dllm_search.space.paths import given, registered
 from dllm_search.space.ranges import Range
+from dllm_search.space.slots import NONE, Pick, Slot
+from dllm_search.space.whole import Whole
 
 YAML = (".yaml", ".yml")
 """How the names of files that hold a strategy or a space end."""
@@ -43,13 +46,15 @@ class Space:
     def everything(cls, gen_length: int, *, timed: bool = False) -> Space:
         """Return the space over every registered part, third parties' included.
 
-        A cache changes what a forward costs, not how many there are, so there are caches in it only if `timed`, where
-        time is the cost.
+        A kind that changes what a forward costs and not how many there are, such as caches, is in it only if `timed`,
+        where time is the cost.
         """
-        # Revisers and forward plans come in pairs that fit few other parts; recipes bring them in.
-        left_out = {"forward", "revise", *(() if timed else ("cache",))}
-        optional = {"cache", *SEVERAL}
-        slots = {kind: registered(kind, gen_length, kind in optional) for kind in KINDS if kind not in left_out}
+        fields = Strategy.model_fields
+        slots = {
+            kind: registered(kind, gen_length, optional=not fields[kind].is_required())
+            for kind, base in KINDS.items()
+            if timed or not base.only_time
+        }
         return cls(slots, _steps(gen_length), gen_length)
 
     @classmethod
@@ -118,6 +123,22 @@ class Space:
             raise ConfigError(f"space: {unknown_name('path', path, [*self.slots, 'steps', 'temperature'])}")
         return replace(self, slots={**self.slots, kind: self.slots[kind].limited(path, limit)})
 
+    def fitting(self, model_has: Collection[str]) -> Space:
+        """Return the space without the parts that need what a model does not have; see `PartConfig.model_needs`.
+
+        A choice of which nothing would be left stays as it is: what was asked for is tried, and the model refuses it.
+        """
+        return replace(self, slots={kind: slot.fitting(model_has) for kind, slot in self.slots.items()})
+
+    def check(self) -> Space:
+        """Return the space.
+
+        Raises:
+            ConfigError: Nothing in it goes together.
+        """
+        self._parts_together.begin()
+        return self
+
     def suggest(self, trial: Trial) -> Strategy:
         """Compose a strategy for a trial.
 
@@ -137,7 +158,7 @@ class Space:
         found: dict[str, Any] = {}
 
         def look_up(choice: Range) -> Any:
-            value = values[choice.name]
+            value = values[choice.path]
             if value is None and NONE in choice.choices:
                 value = NONE
             found[choice.name] = choice.parameter(value)
@@ -150,7 +171,7 @@ class Space:
         return found if composed.digest() == wanted.digest() else None
 
     def ranges(self) -> dict[str, Range]:
-        """Return every parameter that may occur, by name."""
+        """Return every parameter that may occur, by name; a choice cut down by earlier ones has its name and `WITHOUT`."""
         found = [choice for slot in self.slots.values() for choice in slot.ranges()]
         return {choice.name: choice for choice in (*found, self.steps) if not choice.single}
 
@@ -163,20 +184,20 @@ class Space:
         def pick(choice: Range) -> Any:
             return choice.choices[0] if choice.single else draw(choice)
 
-        data: dict[str, Any] = {
-            "name": "searched",
-            "gen_length": self.gen_length,
-            "temperature": self.temperature,
-        }
+        together = self._parts_together
+        strategy = together.begin()
         for kind, slot in self.slots.items():
-            parts = slot.compose(pick)
-            data[kind] = parts if kind in SEVERAL else next(iter(parts), None)
-        strategy = Strategy.parse(data)
+            drawn = slot.compose(pick, together.offered(strategy, kind))
+            strategy = together.placed(strategy, kind, drawn)
         plan = strategy.block.plan(None, strategy.gen_length)
         # Adaptive schedulers keep to no budget, and blocks that show only while decoding cannot share one out.
         if strategy.scheduler.adaptive or plan is None:
             return strategy.check()
         return _affordable(strategy, pick(self.steps), len(plan))
+
+    @cached_property
+    def _parts_together(self) -> Whole:
+        return Whole(self.slots, self.gen_length, self.temperature)
 
 
 def read_yaml(file: str | Path) -> Any:
