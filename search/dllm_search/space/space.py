@@ -19,7 +19,7 @@ from optuna.trial import Trial
 from dllm_decode.errors import ConfigError, unknown_name
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.space.baselines import settled
+from dllm_search.space.baselines import counts_steps, settled
 from dllm_search.space.paths import given, registered
 from dllm_search.space.ranges import Range
 from dllm_search.space.slots import NONE, Pick, Slot
@@ -189,11 +189,7 @@ class Space:
         for kind, slot in self.slots.items():
             drawn = slot.compose(pick, together.offered(strategy, kind))
             strategy = together.placed(strategy, kind, drawn)
-        plan = strategy.block.plan(None, strategy.gen_length)
-        # Adaptive schedulers keep to no budget, and blocks that show only while decoding cannot share one out.
-        if strategy.scheduler.adaptive or plan is None:
-            return strategy.check()
-        return _affordable(strategy, pick(self.steps), len(plan))
+        return _affordable(strategy, pick(self.steps)) if counts_steps(strategy) else strategy.check()
 
     @cached_property
     def _parts_together(self) -> Whole:
@@ -212,10 +208,11 @@ def read_yaml(file: str | Path) -> Any:
         raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _affordable(strategy: Strategy, steps: int | None, blocks: int) -> Strategy:
-    """Raise the steps to the first number that the blocks and stages can be given, so that few draws are lost."""
+def _affordable(strategy: Strategy, steps: int | None) -> Strategy:
+    """Raise the steps to the first number that the blocks and stages can be given, so that no draw is lost."""
     if steps is None:
         return strategy.check()
+    blocks = len(strategy.block.plan(None, strategy.gen_length) or ())
     more = {
         n for n in (blocks, 2 * blocks, 4 * blocks, strategy.gen_length) if steps < n <= strategy.gen_length
     }

@@ -18,6 +18,7 @@ from dllm_decode.errors import ConfigError, readable
 from dllm_decode.parts.base import registered
 from dllm_decode.parts.kinds import SEVERAL
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.space.baselines import counts_steps
 from dllm_search.space.slots import Slot
 
 LOOKED_AT = 10_000
@@ -86,7 +87,11 @@ class Whole:
         planned = None if strategy.forward is None else strategy.forward.name
         if planned in self._read and all(part.plan != planned for part in strategy.revise):
             raise ConfigError(f"forward: {planned!r} is computed for a reviser that reads it, and none does")
-        return strategy.check()
+        strategy.check()
+        if counts_steps(strategy):
+            # As many steps as tokens is the budget that serves the most; where it does not, none will.
+            strategy.model_copy(update={"steps": strategy.gen_length}).check()
+        return strategy
 
     @cached_property
     def _examples(self) -> dict[str, dict[str, Any]]:
