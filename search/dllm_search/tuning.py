@@ -108,7 +108,7 @@ def tune(
     """
     settings = Settings(**options)
     chosen_task = as_task(task, prompts, gen_length)
-    timed = settings.cost != "forwards"
+    timed = settings.timed is not None
     space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix).check()
     lm = load(model, device, dtype)
     space = space.fitting(abilities(lm.denoiser)).check()
@@ -276,7 +276,7 @@ def build_search(
 
 def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Path) -> Stopwatch | None:
     """Return what measures time, beside LLaDA's rule at one step a token; None where forward passes are the cost."""
-    if settings.cost == "forwards":
+    if settings.timed is None:
         return None
     size = settings.timed_together()
     prompts = [example.prompt for example in task.examples("tune", ROUNDS * size)]

@@ -140,11 +140,11 @@ def test_an_address_that_cannot_be_meant_says_so() -> None:
 def test_the_keywords_of_tune_are_the_fields_of_the_settings() -> None:
     from typing import get_type_hints
 
-    from dllm_search.judge.goals import AXES
+    from dllm_search.judge.goals import GOALS
     from dllm_search.settings import CHOICES, Options, Settings
 
     fields = {name: field.annotation for name, field in Settings.model_fields.items()}
     assert get_type_hints(Options) == fields
     assert all(field.description for field in Settings.model_fields.values())
-    assert CHOICES["objective"] == tuple(AXES)
+    assert CHOICES["objective"] == tuple(GOALS)
     assert made_up.search(made_up.Luck()).settings.generation == 4

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.judge.goals import Judgement
+from dllm_search.judge.judgement import Judgement
 from dllm_search.judge.score import Score
 
 LOST = 4.0

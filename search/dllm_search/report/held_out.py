@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from dllm_decode.errors import DecodeError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import Choice, best_reference
 from dllm_search.judge.objective import Objective
 from dllm_search.judge.score import Score
 from dllm_search.report.ablation import set_back
-from dllm_search.report.choose import Choice, best_reference
 from dllm_search.report.progress import Say
 from dllm_search.report.report import Row, compare
 from dllm_search.space.baselines import baselines, equal_forwards, random_order

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import MARGIN, holds_on_few
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import MARGIN, holds_on_few
 from dllm_search.trials.record import Tried
 
 Say = Callable[[str], None]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.evaluate.statistics import PairedComparison, aup, compare_paired, wilson_interval
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import MARGIN
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import MARGIN
 
 if TYPE_CHECKING:
     from rich.table import Table

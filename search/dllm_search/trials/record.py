@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.goals import Judgement
+from dllm_search.judge.judgement import Judgement
 from dllm_search.judge.score import Score
 
 SLOT, LABEL, REASON, STOPPED = "slot", "label", "reason", "stopped"
