@@ -103,7 +103,7 @@ class Report:
     ablation: tuple[tuple[str, Row | None, str], ...] = ()
     """What was set back to the baseline's, the row compared with the chosen one, or why there is none."""
     importances: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Objective -> parameter -> share of 1."""
+    """Value of a trial -> parameter -> share of 1; see `importance.importances`."""
 
     @property
     def areas(self) -> dict[str, float]:
