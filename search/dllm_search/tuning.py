@@ -25,6 +25,7 @@ from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
 from dllm_search.judge.objective import TaskObjective
 from dllm_search.report.progress import Say
+from dllm_search.report.prospects import prospects
 from dllm_search.report.report import Report
 from dllm_search.report.write import write_report
 from dllm_search.search import Search
@@ -125,6 +126,8 @@ def tune(
             search.say,
             defaults={"generation": settings.width()},
         )
+        for line in prospects(settings, chosen_task):
+            search.say(line)
         started = time.perf_counter()
         search.run(study, space)
         record = _record(lm, settings, name, space, search, objective)
