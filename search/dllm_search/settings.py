@@ -22,6 +22,8 @@ CHOICES = {
     "cost": tuple(COSTS),
     "sampler": tuple(dict.fromkeys(sampler for goal in GOALS.values() for sampler in goal.samplers)),
 }
+SIZES = ("verify_examples", "test_examples", "batch_size")
+"""Settings that may change while a study grows; a report made anew takes them as the last run had them."""
 GENERATION = 8
 """Trials of a generation where several workers decode, if nothing else is asked for."""
 

@@ -29,7 +29,7 @@ from dllm_search.report.prospects import prospects
 from dllm_search.report.report import Report
 from dllm_search.report.write import write_report
 from dllm_search.search import Search
-from dllm_search.settings import Options, Settings, SharedOptions
+from dllm_search.settings import SIZES, Options, Settings, SharedOptions
 from dllm_search.space.abilities import abilities
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
@@ -126,6 +126,7 @@ def tune(
             search.say,
             defaults={"generation": settings.width()},
         )
+        study.set_user_attr("sizes", settings.model_dump(include=set(SIZES)))
         for line in prospects(settings, chosen_task):
             search.say(line)
         started = time.perf_counter()
