@@ -48,7 +48,7 @@ def with_settings(
 def _option(name: str, kept: bool) -> inspect.Parameter:
     field = Settings.model_fields[name]
     said = f"{field.description} As in `search run` if not given." if kept else field.description
-    taken = IN_THE_SHELL.get(name, field.annotation)
+    taken: Any = IN_THE_SHELL.get(name, field.annotation)
     flags = [f"--{name.replace('_', '-')}", *([SHORT[name]] if name in SHORT else [])]
     option = typer.Option(*flags, help=said, metavar=METAVAR.get(name))
     return inspect.Parameter(
