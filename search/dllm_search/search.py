@@ -35,6 +35,11 @@ FEWEST_RACED = 32
 """Examples on which a reference is looked at, at least, before it is given up for another."""
 
 
+def plain(strategy: Strategy) -> float:
+    """Return 1: every forward counts as one."""
+    return 1.0
+
+
 @dataclass(slots=True)
 class Search:
     """One search of one task with one objective."""
@@ -46,6 +51,8 @@ class Search:
     say: Say
     stopwatch: Stopwatch | None = None
     """Where time is the cost."""
+    work: Callable[[Strategy], float] = plain
+    """Plain forwards that one forward of a strategy is worth."""
     nearest: Sequence[Strategy] = ()
     """Found for similar tasks earlier; tried right after the reference."""
     at_once: int = 1
@@ -105,6 +112,10 @@ class Search:
     def score(self, strategy: Strategy) -> Score:
         """Return the score on the examples that every trial sees."""
         return self._timed(strategy, self.objective(strategy, "tune", self.settings.examples))
+
+    def on_test(self, strategy: Strategy, split: str, examples: int) -> Score:
+        """Return the score on another split; nothing is timed there."""
+        return replace(self.objective(strategy, split, examples), work=self.work(strategy))
 
     def reference(self) -> Candidate:
         """Return LLaDA's rule at one step a token and its best block length, scored on every example of a trial.
@@ -169,7 +180,7 @@ class Search:
         )
         choice = self._choice(eligible, self.stopped(study, DEARER), baseline)
         held_out = HeldOut(
-            self.objective, self.settings.test_examples, self.gen_length, self.score, self.say
+            self.on_test, self.settings.test_examples, self.gen_length, self.score, self.say
         )
         rows = held_out.rows(choice)
         chosen = next((row for row in rows if row.role == "chosen"), rows[0])
@@ -223,6 +234,7 @@ class Search:
         )
 
     def _timed(self, strategy: Strategy, score: Score) -> Score:
+        score = replace(score, work=self.work(strategy))
         if self.stopwatch is None or self.settings.timed is None:
             return score
         return replace(score, measured=self.settings.timed.relative(self.stopwatch(strategy)))

@@ -24,6 +24,7 @@ from dllm_search.function_task import function_task
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
 from dllm_search.judge.objective import TaskObjective
+from dllm_search.judge.work import LOOKED_AT, work_on
 from dllm_search.report.progress import Say
 from dllm_search.report.prospects import prospects
 from dllm_search.report.report import Report
@@ -272,8 +273,10 @@ def build_search(
     watch = _stopwatch(lm, task, settings, cache)
     # A device that measures time must not be shared.
     at_once = settings.workers if evaluate is not None and watch is None else 1
+    prompts = [example.prompt for example in task.examples("tune", LOOKED_AT)]
+    work = work_on(lm, prompts, task.gen_length)
     search = Search(
-        task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, at_once=at_once
+        task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, work, at_once=at_once
     )
     return search, objective
 

@@ -38,6 +38,7 @@ class Candidate:
             "strategy_digest": self.strategy.digest(),
             "accuracy": self.score.accuracy,
             "forward_passes": self.score.forward_passes,
+            "plain_forwards": self.score.plain_forwards,
             "tokens_per_forward": self.score.tokens_per_forward,
             "n": self.score.n,
         }

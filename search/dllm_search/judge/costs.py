@@ -53,10 +53,10 @@ class Cost:
 
 
 class Forwards(Cost):
-    """Mean forward passes, counted and not timed."""
+    """Mean forward passes, counted and not timed; one that runs the model on twice the rows counts as two."""
 
     name = "forwards"
-    said = "forward passes"
+    said = "forward passes, in plain ones (the canvas's rows x columns, once)"
 
 
 class TimedCost(Cost, ABC):

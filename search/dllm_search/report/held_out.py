@@ -78,7 +78,8 @@ class HeldOut:
         if choice.bolder is not None:
             found.insert(0, (f"{choice.bolder.name}, cheaper, equal on tune", choice.bolder.strategy))
         if chosen is not baseline:
-            forwards = chosen.score.forward_passes
+            # What the chosen one's forwards are worth, so that running the model twice is no advantage.
+            forwards = chosen.score.plain_forwards
             even = [Candidate(s, self.tune_score(s), s.name) for s in equal_forwards(self.gen_length, forwards)]
             if even:
                 best = best_reference(even)

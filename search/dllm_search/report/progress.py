@@ -94,7 +94,8 @@ class Progress:
 def shown_cost(score: Score) -> str:
     """Return a cost in words."""
     if score.measured is None:
-        return f"{score.forward_passes:.1f} forwards"
+        worth = "" if score.work == 1 else f" worth {score.plain_forwards:.1f} plain ones"
+        return f"{score.forward_passes:.1f} forwards{worth}"
     return f"{score.measured:.2f} of the baseline's time ({score.forward_passes:.1f} forwards)"
 
 

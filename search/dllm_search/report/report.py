@@ -56,7 +56,8 @@ class Row:
             f"{self.name} (chosen)" if self.role == "chosen" else self.name,
             f"{100 * self.score.accuracy:.1f} %",
             f"{100 * low:.1f} to {100 * high:.1f}",
-            f"{self.score.forward_passes:.1f}",
+            f"{self.score.forward_passes:.1f}"
+            + ("" if self.score.work == 1 else f" (worth {self.score.plain_forwards:.1f})"),
             f"{self.fewer:.2f}×",
             f"{self.score.tokens_per_forward:.2f}",
             f"{100 * change.difference:+.1f} ({bounds})" if compared else "",
@@ -74,6 +75,7 @@ class Row:
             "accuracy": self.score.accuracy,
             "accuracy_interval": [low, high],
             "forward_passes": self.score.forward_passes,
+            "plain_forwards": self.score.plain_forwards,
             "times_fewer": self.fewer,
             "tokens_per_forward": self.score.tokens_per_forward,
             "difference": self.against.difference,
@@ -210,6 +212,11 @@ def evidence(rows: Sequence[Row], margin: float = MARGIN) -> tuple[str, ...]:
         f"({chosen.score.forward_passes:.1f} against {baseline.score.forward_passes:.1f}); its accuracy differs by "
         f"{100 * chosen.against.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, n = {n})."
     )
+    if chosen.score.work != baseline.score.work:
+        sentences.append(
+            f"Each of its forwards runs the model on {chosen.score.work / baseline.score.work:.2f} times the rows and "
+            f"columns of the baseline's, so that together they are worth {chosen.score.plain_forwards:.1f} plain ones."
+        )
     if low > -100 * margin:
         points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
         sentences.append(f"A loss above {points} is excluded at that level.")
