@@ -230,11 +230,21 @@ def test_a_space_is_cut_down_by_paths() -> None:
         ({"scheduler.threshold": 0.5}, "give scheduler a part's name"),
         ({"scheduler.threshold.threshold": {"lo": 0.5}}, "no such key"),
         ({"steps": {"low": 9, "high": 3}}, "above high"),
+        ({"cache": "dual"}, "holds no cache; it is searched where time is the cost, such as --cost seconds"),
     ],
 )
 def test_a_wrong_limit_says_what_was_expected(limits: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Space.everything(64).limited(limits)
+
+
+def test_a_reviser_can_be_held_or_left_out_by_its_path() -> None:
+    without = Space.everything(32).limited({"revise": "none"})
+    assert {strategy.revise for strategy in drawn(without, 40)} == {()}
+    held = Space.everything(32).limited({"revise": "narrow-out", "revise.narrow-out.threshold": 0.5})
+    for strategy in drawn(held, 40):
+        assert strategy.scheduler.adaptive and strategy.forward is not None
+        assert [part.model_dump()["threshold"] for part in strategy.revise] == [0.5]
 
 
 def test_caches_are_searched_where_time_is_the_cost_and_only_there() -> None:

@@ -241,5 +241,5 @@ def evidence(rows: Sequence[Row], margin: float = MARGIN) -> tuple[str, ...]:
 
 
 def _speed(candidate: Candidate) -> tuple[float, float]:
-    """Return (tokens per forward, accuracy in percent)."""
-    return candidate.score.tokens_per_forward, 100 * candidate.score.accuracy
+    """Return (tokens per plain forward, accuracy in percent)."""
+    return candidate.score.tokens_per_forward / candidate.score.work, 100 * candidate.score.accuracy

@@ -119,6 +119,9 @@ class Space:
         if path == "steps":
             return replace(self, steps=self.steps.narrowed(limit))
         kind = path.partition(".")[0]
+        if kind in KINDS and kind not in self.slots:
+            when = "; it is searched where time is the cost, such as --cost seconds" if KINDS[kind].only_time else ""
+            raise ConfigError(f"space: {path}: this space holds no {kind}{when}")
         if kind not in self.slots:
             raise ConfigError(f"space: {unknown_name('path', path, [*self.slots, 'steps', 'temperature'])}")
         return replace(self, slots={**self.slots, kind: self.slots[kind].limited(path, limit)})
