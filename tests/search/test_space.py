@@ -117,6 +117,9 @@ def test_a_choice_that_earlier_ones_cut_down_is_a_parameter_of_its_own() -> None
         assert ("revise without narrow-out" in trial.params) == (trial.params["scheduler"] == "even")
     (narrow,) = {name for trial in study.trials for name in trial.params if name.startswith("confidence without")}
     assert "entropy" in narrow.partition(WITHOUT)[2].split(", ")
+    for trial in study.trials:
+        for name, distribution in trial.distributions.items():
+            assert space.range_of(name).distribution() == distribution
 
 
 def test_a_third_partys_rule_of_what_goes_together_is_kept_without_being_known(
@@ -240,7 +243,7 @@ def test_a_wrong_limit_says_what_was_expected(limits: dict[str, object], said: s
 
 def test_a_reviser_can_be_held_or_left_out_by_its_path() -> None:
     without = Space.everything(32).limited({"revise": "none"})
-    assert {strategy.revise for strategy in drawn(without, 40)} == {()}
+    assert {(strategy.revise, strategy.forward) for strategy in drawn(without, 40)} == {((), None)}
     held = Space.everything(32).limited({"revise": "narrow-out", "revise.narrow-out.threshold": 0.5})
     for strategy in drawn(held, 40):
         assert strategy.scheduler.adaptive and strategy.forward is not None

@@ -21,7 +21,7 @@ from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.space.baselines import counts_steps, settled
 from dllm_search.space.paths import given, registered
-from dllm_search.space.ranges import Range
+from dllm_search.space.ranges import WITHOUT, Range
 from dllm_search.space.slots import NONE, Pick, Slot
 from dllm_search.space.whole import Whole
 
@@ -177,6 +177,16 @@ class Space:
         """Return every parameter that may occur, by name; a choice cut down by earlier ones has its name and `WITHOUT`."""
         found = [choice for slot in self.slots.values() for choice in slot.ranges()]
         return {choice.name: choice for choice in (*found, self.steps) if not choice.single}
+
+    def range_of(self, name: str) -> Range:
+        """Return the parameter of a name, also of a choice that earlier ones have cut down.
+
+        Raises:
+            KeyError: There is none.
+        """
+        path, _, left_out = name.partition(WITHOUT)
+        whole = self.ranges()[path]
+        return replace(whole, name=name, choices=tuple(c for c in whole.choices if c not in left_out.split(", ")))
 
     def fingerprint(self) -> str:
         """Return 12 hex digits that tell two spaces apart."""

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from dllm_decode.errors import ConfigError, readable
 from dllm_decode.parts.base import registered
 from dllm_decode.parts.kinds import SEVERAL
+from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.space.baselines import counts_steps
 from dllm_search.space.slots import Slot
@@ -103,11 +104,11 @@ class Whole:
 
     @cached_property
     def _read(self) -> set[str | None]:
-        """Forward plans that exist for the revisers of the space; none where the plan is no choice."""
-        if "revise" not in self.slots or "forward" not in self.slots or len(self.slots["forward"].options) == 1:
+        """Forward plans that exist for a reviser; none where the plan is no choice."""
+        if "forward" not in self.slots or len(self.slots["forward"].options) == 1:
             return set()
-        options = self.slots["revise"].options
-        return {registered(part.kind, part.name).plan for option in options for part in option.parts} - {None}  # type: ignore[attr-defined]
+        table = load_registry()
+        return {table.part("revise", name).plan for name in table.names("revise")} - {None}
 
 
 def built(kind: str, parts: Sequence[Mapping[str, Any]]) -> Any:
