@@ -108,7 +108,7 @@ class Whole:
         if "forward" not in self.slots or len(self.slots["forward"].options) == 1:
             return set()
         table = load_registry()
-        return {table.part("revise", name).plan for name in table.names("revise")} - {None}
+        return {getattr(table.part("revise", name), "plan", None) for name in table.names("revise")} - {None}
 
 
 def built(kind: str, parts: Sequence[Mapping[str, Any]]) -> Any:
