@@ -9,8 +9,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
@@ -32,8 +33,41 @@ from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
 from dllm_decode.strategy.read_yaml import read_yaml
 
+if TYPE_CHECKING:
+    from dllm_decode.parts.block import BlockPolicy
+    from dllm_decode.parts.cache import CachePolicy
+    from dllm_decode.parts.confidence import Confidence
+    from dllm_decode.parts.forward import ForwardPlan
+    from dllm_decode.parts.layering import Layering
+    from dllm_decode.parts.logits import LogitsProcessor
+    from dllm_decode.parts.revise import Reviser
+    from dllm_decode.parts.scheduler import Scheduler
+    from dllm_decode.parts.stop import StopRule
+
 TUNED = "tuned"
 """Given as a strategy: the preset that fits model and task; `resolve` finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one decode, as the loop calls them; they may hold state, so every decode has its own."""
+
+    block: BlockPolicy
+    layering: Layering
+    scheduler: Scheduler
+    confidence: Confidence
+    logits: list[LogitsProcessor]
+    stop: list[StopRule]
+    revise: list[Reviser]
+    forward: ForwardPlan | None
+    cache: CachePolicy | None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The statistics that some part reads; a reviser reads them where positions are decided as well."""
+        parts = (self.block, self.layering, self.scheduler, self.confidence, *self.stop, *self.revise)
+        named = (frozenset(getattr(part, "needs", ())) for part in parts)
+        return frozenset({"decided"} if self.revise else ()).union(*named)
 
 
 class Strategy(Frozen):
@@ -133,6 +167,15 @@ class Strategy(Frozen):
     def parts(self) -> Iterator[tuple[str, PartConfig]]:
         """Yield every part at any depth with its dotted path, such as `layering.detail` or `logits.0`, outer first."""
         yield from _parts(self, "")
+
+    def build(self) -> Parts:
+        """Return the parts of one decode; their config's `build` is the last that is asked of plugins."""
+        built: dict[str, Any] = {}
+        for kind in (field.name for field in fields(Parts)):
+            given = getattr(self, kind)
+            several = isinstance(given, tuple)
+            built[kind] = [part.build() for part in given] if several else given and given.build()
+        return Parts(**built)
 
     def digest(self) -> str:
         """Return 12 hex digits that name the resolved parts and budget; names and descriptions do not count."""
