@@ -126,6 +126,15 @@ class PartConfig(Frozen):
     """Where a decode meets its kind among the others; listings and documents follow it."""
     several: ClassVar[bool] = False
     """Whether a strategy may hold more than one of its kind."""
+    only_time: ClassVar[bool] = False
+    """Whether its kind makes forwards cheaper and spares none, so that a search tries it where time is the cost."""
+    digested_empty: ClassVar[bool] = False
+    """Whether a strategy's digest tells that it holds none of its kind. So it is for kinds that are as old as recorded
+    digests; a kind that comes later leaves the digests of strategies without it as they were."""
+    model_needs: ClassVar[frozenset[str]] = frozenset()
+    """What only some models have and it cannot do without as it is by default: "eos" (an
+    end-of-sequence token), "newlines" (tokens that break a line), "cache" (keys and values that can be reused), "plan"
+    (inputs with extra columns). A search leaves it out where the model has none."""
     name: str
 
     def build(self) -> Any:

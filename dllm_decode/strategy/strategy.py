@@ -24,6 +24,7 @@ from dllm_decode.parts.block import BlockConfig
 from dllm_decode.parts.cache import CacheConfig
 from dllm_decode.parts.confidence import ConfidenceConfig
 from dllm_decode.parts.forward import ForwardConfig
+from dllm_decode.parts.kinds import KINDS
 from dllm_decode.parts.layering import LayeringConfig
 from dllm_decode.parts.logits import LogitsConfig
 from dllm_decode.parts.revise import ReviseConfig
@@ -187,8 +188,7 @@ class Strategy(Frozen):
     def digest(self) -> str:
         """Return 12 hex digits that name the resolved parts and budget; names and descriptions do not count."""
         left_out = {"name", "description"}
-        # Fields that came after digests were first recorded count only where they are set.
-        left_out |= {field for field in ("revise", "forward") if not getattr(self, field)}
+        left_out |= {kind for kind, base in KINDS.items() if not (getattr(self, kind) or base.digested_empty)}
         data = {k: v for k, v in self.to_dict().items() if k not in left_out}
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

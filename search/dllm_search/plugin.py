@@ -16,6 +16,7 @@ from dllm_decode.commands.options import Json
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
+from dllm_search.settings import SIZES
 
 if TYPE_CHECKING:
     import optuna
@@ -71,17 +72,17 @@ def run(
 
     try:
         if len(task) == 1:
-            folder = Path("dllm-search") / task[0] if out is None else out
+            folder = results_folder(task[0]) if out is None else out
             results = {task[0]: tune(model, task[0], out=folder, **own, **options)}
         else:
-            results = tune_all(model, task, out=out or Path("dllm-search"), **own, **options)
+            results = tune_all(model, task, out=out or results_folder(), **own, **options)
     except KeyboardInterrupt:
         note("interrupted; nothing is lost, the same command goes on from here")
         raise
     _show(results, as_json)
 
 
-@with_settings(only=("storage", "study", "out", "verify_examples", "test_examples", "batch_size"))
+@with_settings(only=("storage", "study", "out", *SIZES), kept=SIZES)
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
@@ -95,19 +96,24 @@ def report(
     from dllm_decode.plugins.registry import load_registry
 
     chosen_task = load_registry().task(task)
-    folder = options.pop("out") or Path("dllm-search") / task
+    folder = options.pop("out") or results_folder(task)
     from dllm_search.settings import Settings
     from dllm_search.tuning import load, report_on
 
     kept = _open(options["storage"], options["study"], folder)
-    begun = {key: value for key, value in kept.user_attrs["setup"].items() if key in Settings.model_fields}
-    settings = Settings(**options, **begun, trials=max(1, len(kept.trials)), out=folder)
+    begun = {**kept.user_attrs["setup"], **kept.user_attrs.get("sizes", {})}
+    known = {key: value for key, value in begun.items() if key in Settings.model_fields}
+    known |= {key: value for key, value in options.items() if value is not None}
+    settings = Settings(**known, trials=max(1, len(kept.trials)), out=folder)
     result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
     _show({task: result}, as_json)
 
 
 @with_settings(only=("storage", "study"))
 def export(
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="The task whose study lies in dllm-search/TASK.")
+    ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", help="A trial's number; the chosen strategy if not given.")
     ] = None,
@@ -118,11 +124,11 @@ def export(
     from dllm_decode.errors import ConfigError
     from dllm_decode.files import write_atomically
 
-    if options["storage"] is None:
+    if options["storage"] is None and task is None:
         raise ConfigError(
-            "give --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal"
+            "give --task, or --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal"
         )
-    kept = _open(options["storage"], options["study"], Path())
+    kept = _open(options["storage"], options["study"], results_folder(task or ""))
     if trial is None:
         text = kept.user_attrs.get("chosen")
         if text is None:
@@ -155,11 +161,16 @@ def _trial(study: optuna.Study, number: int) -> str:
         f"on {seen} tuning examples",
         f"# task: {setup.get('task')}",
         f"# model: {setup.get('model')}",
-        f"# seed: {setup.get('seed')}, objective: {setup.get('objective', 'pareto')}",
+        f"# seed: {setup.get('seed')}, objective: {setup.get('objective')}",
     ]
     if "stopped" in noted:
         lines.append(f"# {noted['stopped']}")
     return "\n".join([*lines, str(noted["strategy"])])
+
+
+def results_folder(task: str = "") -> Path:
+    """Return where results are kept if nothing else is asked for."""
+    return Path("dllm-search") / task
 
 
 def _open(storage: str | None, study: str | None, folder: Path) -> optuna.Study:

@@ -24,6 +24,7 @@ class AdaptiveBlocks(BlockConfig):
     """
 
     name: Literal["adaptive"] = "adaptive"
+    model_needs: ClassVar[frozenset[str]] = frozenset({"newlines"})
     probes: ClassVar[bool] = True
     length: Annotated[
         int, Field(ge=1, description="Columns of a block without a delimiter, in tokens."), Tune(4, 128, log=True)

@@ -186,13 +186,18 @@ def test_an_address_that_cannot_be_meant_says_so() -> None:
 def test_the_keywords_of_tune_are_the_fields_of_the_settings() -> None:
     from typing import get_type_hints
 
-    from dllm_search.judge.goals import AXES
+    from dllm_search.judge.costs import COSTS
+    from dllm_search.judge.goals import GOALS
     from dllm_search.settings import CHOICES, Options, Settings
 
     fields = {name: field.annotation for name, field in Settings.model_fields.items()}
     assert get_type_hints(Options) == fields
     assert all(field.description for field in Settings.model_fields.values())
-    assert CHOICES["objective"] == tuple(AXES)
+    assert (CHOICES["objective"], CHOICES["cost"]) == (tuple(GOALS), tuple(COSTS))
+    for name, table in (("objective", GOALS), ("cost", COSTS)):
+        told = Settings.model_fields[name].description or ""
+        assert all(f"{key}: {one.said}." in told for key, one in table.items())
+    assert all(goal.values and goal.samplers for goal in GOALS.values())
     assert made_up.search(made_up.Luck()).settings.generation == 4
 
 

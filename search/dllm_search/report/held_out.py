@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from dllm_decode.errors import ContractError, DecodeError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import Choice, best_reference
 from dllm_search.judge.objective import Objective
 from dllm_search.judge.score import Score
 from dllm_search.report.ablation import set_back
-from dllm_search.report.choose import Choice, best_reference
 from dllm_search.report.progress import Say
 from dllm_search.report.report import Row, compare
 from dllm_search.space.baselines import baselines, equal_forwards, random_order
@@ -82,7 +82,8 @@ class HeldOut:
         if choice.bolder is not None:
             found.insert(0, (f"{choice.bolder.name}, cheaper, equal on tune", choice.bolder.strategy))
         if chosen is not baseline:
-            forwards = chosen.score.forward_passes
+            # What the chosen one's forwards are worth, so that running the model twice is no advantage.
+            forwards = chosen.score.plain_forwards
             even = [Candidate(s, self.tune_score(s), s.name) for s in equal_forwards(self.gen_length, forwards)]
             if even:
                 best = best_reference(even)

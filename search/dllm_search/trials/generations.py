@@ -6,7 +6,7 @@ runs what when, nor from how often the search was interrupted. Knows how slots a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.errors import DecodeError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.judgement import Shortfall
 from dllm_search.space.space import Space
 from dllm_search.trials.record import shortfalls_as_noted
 from dllm_search.trials.sampler import make_sampler
-
-Shortfall = Callable[[Sequence[FrozenTrial]], Sequence[float]]
-"""Settled trials -> how far each is from being allowed; the sampler looks elsewhere where that is above 0."""
 
 
 @dataclass(frozen=True, slots=True)

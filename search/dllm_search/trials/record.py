@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.goals import Judgement
+from dllm_search.judge.judgement import Judgement
 from dllm_search.judge.score import Score
 
 SLOT, LABEL, REASON, STOPPED = "slot", "label", "reason", "stopped"
@@ -61,7 +61,7 @@ def judged(history: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
 def pack(strategy: Strategy, judgement: Judgement) -> dict[str, Any]:
     """Return what a trial notes of its strategy and of what became of it, so that nobody decodes the same again."""
     score = judgement.score
-    means = ("accuracy", "forward_passes", "tokens_per_forward", "n", "measured")
+    means = ("accuracy", "forward_passes", "tokens_per_forward", "n", "measured", "work")
     correct = "".join("1" if one else "0" for one in score.correct)
     return {
         "digest": strategy.digest(),
@@ -84,7 +84,7 @@ def unpack_score(noted: Mapping[str, Any]) -> Score:
     """Return the score that `pack` made JSON of."""
     kept = noted[OUTCOMES]
     correct = tuple(one == "1" for one in kept["correct"])
-    return Score(correct, tuple(kept["forwards"]), tuple(kept["tokens"]), noted.get("measured"))
+    return Score(correct, tuple(kept["forwards"]), tuple(kept["tokens"]), noted.get("measured"), noted.get("work", 1.0))
 
 
 def candidate_of(trial: FrozenTrial) -> Candidate:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.errors import ConfigError, unknown_name
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.judge.goals import AXES
+from dllm_search.judge.goals import GOALS
 from dllm_search.trials.address import shown_address
 from dllm_search.trials.record import STOPPED, in_order
 from dllm_search.trials.storage import open_storage
@@ -72,12 +72,12 @@ def open_study(
             if name not in names:
                 raise ConfigError(f"{shown_address(storage)}: {unknown_name('study', name, names)}")
             return optuna.load_study(study_name=name, storage=kept)
-        directions, metrics = AXES[setup.get("objective", "pareto")]
+        values = GOALS[setup.get("objective", next(iter(GOALS)))].values
         study = optuna.create_study(
-            study_name=name, storage=kept, directions=list(directions), load_if_exists=True
+            study_name=name, storage=kept, directions=list(values.values()), load_if_exists=True
         )
         if SETUP not in study.user_attrs:
-            study.set_metric_names(list(metrics))
+            study.set_metric_names(list(values))
             study.set_user_attr(SETUP, {**(defaults or {}), **setup})
     begun = study.user_attrs[SETUP]
     changed = [key for key in setup if begun.get(key) != setup[key]]

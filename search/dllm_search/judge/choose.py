@@ -81,6 +81,11 @@ class Choice:
     """Those with a part that broke its contract on the larger set, and what it did."""
 
 
+def proof_at(strict: bool) -> float:
+    """Return the confidence of the interval that is the proof: where only proof counts, the 95 % one."""
+    return 0.95 if strict else CAUTION
+
+
 def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return those that no other beats in both accuracy and cost, cheapest first."""
     front: list[Candidate] = []
@@ -151,7 +156,7 @@ def choose(
     reference = score(baseline.strategy)
     verified: list[Verified] = []
     failed: list[tuple[Candidate, str]] = []
-    confidence = 0.95 if strict else CAUTION
+    confidence = proof_at(strict)
     proven = None
     # Where only proof counts, giving up on the fronts would leave the baseline though something cheaper holds.
     for candidate in chain(shortlist(candidates, baseline, margin, whole=strict), reserve):
