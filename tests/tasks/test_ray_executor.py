@@ -18,7 +18,8 @@ from dllm_decode.evaluate.choose import choose_examples
 from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.evaluate.executors import InProcess, Job
 from dllm_decode.evaluate.outcomes import Outcome
-from dllm_decode.evaluate.ray_executor import LOOPBACK, RayExecutor, _room
+from dllm_decode.evaluate.ray_cluster import LOOPBACK, share
+from dllm_decode.evaluate.ray_executor import RayExecutor
 from dllm_decode.model import DiffusionLM
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
@@ -183,14 +184,14 @@ def test_workers_share_the_cpus_and_take_a_gpu_each_where_there_are_any() -> Non
     def node(**resources: float) -> dict:
         return {"Alive": True, "Resources": resources}
 
-    assert _room([node(CPU=8.0)], 2, None) == {"num_cpus": 4}
-    assert _room([node(CPU=4.0), node(CPU=4.0), node(CPU=4.0)], 2, None) == {"num_cpus": 4}
-    assert _room([node(CPU=8.0, GPU=2.0)], 2, None) == {"num_gpus": 1, "num_cpus": 1}
-    assert _room([node(CPU=8.0, GPU=2.0)], 8, "cpu") == {"num_cpus": 1}
+    assert share([node(CPU=8.0)], 2, None) == {"CPU": 4}
+    assert share([node(CPU=4.0), node(CPU=4.0), node(CPU=4.0)], 2, None) == {"CPU": 4}
+    assert share([node(CPU=8.0, GPU=2.0)], 2, None) == {"GPU": 1, "CPU": 1}
+    assert share([node(CPU=8.0, GPU=2.0)], 8, "cpu") == {"CPU": 1}
     with pytest.raises(ConfigError, match="3 are more than the 2 GPUs there are; ask for fewer, or use --device"):
-        _room([node(CPU=8.0, GPU=2.0)], 3, None)
+        share([node(CPU=8.0, GPU=2.0)], 3, None)
     with pytest.raises(ConfigError, match="9 are more than the 8 CPUs"):
-        _room([node(CPU=8.0)], 9, None)
+        share([node(CPU=8.0)], 9, None)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
