@@ -23,7 +23,7 @@ from dllm_search.tuning import TuneResult
 from tests.support.made_up_study import until
 from tests.support.postgres import Server, UnavailableError
 from tests.support.random_model import RandomModel
-from tests.support.ray_processes import below, kill_a_worker
+from tests.support.ray_processes import kill_a_worker, workers
 
 ray = pytest.importorskip("ray")
 slow = pytest.mark.slow
@@ -128,20 +128,20 @@ class Driver:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for something while it runs."""
-        until(lambda: condition() or self.process.poll() is not None, seconds=120)
+        until(lambda: condition() or self.process.poll() is not None, seconds=300)
         assert self.process.poll() is None, self.log.read_text()
 
     def kill(self) -> None:
-        """End it by what no program can catch, and see that nothing of its Ray stays behind."""
-        family = below(self.process.pid)
-        assert any(title.startswith("ray::Worker") for title in family.values())
+        """End it by what no program can catch, and see that its workers leave the device to the next one."""
+        holding = workers(self.process.pid)
+        assert holding
         self.process.kill()
         self.process.wait()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in holding))
 
     def end(self) -> None:
         """Wait until it is done."""
-        assert self.process.wait(120) == 0, self.log.read_text()
+        assert self.process.wait(300) == 0, self.log.read_text()
 
 
 def written(storage: str | Path) -> int:

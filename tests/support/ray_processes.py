@@ -32,7 +32,7 @@ def workers(pid: int) -> list[int]:
     return [one for one, title in below(pid).items() if title.startswith("ray::Worker")]
 
 
-def kill_a_worker(pid: int, seconds: float = 60.0) -> int:
+def kill_a_worker(pid: int, seconds: float = 300.0) -> int:
     """Kill a worker of this process with SIGKILL once there is one, and return which."""
     deadline = time.monotonic() + seconds
     while not (found := workers(pid)):
