@@ -77,7 +77,7 @@ def test_two_workers_of_which_one_is_killed_make_the_study_of_one_process(
 
 @pytest.fixture
 def two_nodes() -> Iterator[Any]:
-    """A cluster of two nodes of one CPU, to which this process is connected."""
+    """A cluster of two nodes of one CPU."""
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "node_ip_address": LOOPBACK}
@@ -85,7 +85,6 @@ def two_nodes() -> Iterator[Any]:
     try:
         cluster.add_node(**node)
         cluster.wait_for_nodes()
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
         yield cluster
     finally:
         ray.shutdown()
@@ -104,7 +103,7 @@ def test_a_search_goes_on_to_the_same_end_when_a_node_is_removed_in_the_middle(
         if len(seen) == 2:
             two_nodes.remove_node(second, allow_graceful=False)
 
-    shared = tune(folder, "line", cache=tmp_path, workers=2, say=remove_once, **FEW)
+    shared = tune(folder, "line", cache=tmp_path, workers=2, ray_address=two_nodes.address, say=remove_once, **FEW)
     assert not two_nodes.worker_nodes
     assert len(seen) > 2
     assert_same(shared, alone)
@@ -113,10 +112,14 @@ def test_a_search_goes_on_to_the_same_end_when_a_node_is_removed_in_the_middle(
 class Driver:
     """`search run` with two workers, in a process of its own."""
 
-    def __init__(self, folder: Path, out: Path, storage: str | Path) -> None:
-        """Start it."""
+    def __init__(self, folder: Path, out: Path, storage: str | Path, ray_address: str | None = None) -> None:
+        """Start it; without an address it starts a Ray of its own."""
         options = [f"--{name.replace('_', '-')}={value}" for name, value in FEW.items()]
         command = ["search", "run", "--task=line", f"--model={folder}", "--study=shared", "--no-presets", *options]
+        if ray_address is not None:
+            command.append(f"--ray-address={ray_address}")
+        # Whose children the workers are.
+        self.above = os.getpid() if ray_address else None
         self.log = out / "log"
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
@@ -128,16 +131,17 @@ class Driver:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for something while it runs."""
-        until(lambda: condition() or self.process.poll() is not None, seconds=300)
+        # Looking on takes time too, from everybody.
+        until(lambda: condition() or self.process.poll() is not None, seconds=300, pause=0.3)
         assert self.process.poll() is None, self.log.read_text()
 
     def kill(self) -> None:
         """End it by what no program can catch, and see that its workers leave the device to the next one."""
-        holding = workers(self.process.pid)
+        holding = workers(self.above or self.process.pid)
         assert holding
         self.process.kill()
         self.process.wait()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in holding))
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in holding), pause=0.2)
 
     def end(self) -> None:
         """Wait until it is done."""
@@ -181,16 +185,16 @@ def server() -> Iterator[Server]:
 
 @slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes by /proc")
-def test_in_a_database_too_with_a_worker_killed_the_driver_killed_and_the_database_restarted(
-    server: Server, folder: Path, alone: TuneResult, tmp_path: Path
+def test_in_a_cluster_and_a_database_with_worker_driver_and_database_killed_it_is_the_same_study_too(
+    server: Server, two_nodes: Any, folder: Path, alone: TuneResult, tmp_path: Path
 ) -> None:
     open_study(server.url, "tables", {})  # makes the tables, so that looking on does not race with the driver
-    first = Driver(folder, tmp_path, server.url)
-    kill_a_worker(first.process.pid)
+    first = Driver(folder, tmp_path, server.url, two_nodes.address)
+    kill_a_worker(os.getpid())
     first.until(lambda: written(server.url) >= 1)
     first.kill()
     before = written(server.url)
-    second = Driver(folder, tmp_path, server.url)
+    second = Driver(folder, tmp_path, server.url, two_nodes.address)
     second.until(lambda: written(server.url) > before)
     assert written(server.url) < TRIALS
     server.stop()

@@ -37,6 +37,6 @@ def kill_a_worker(pid: int, seconds: float = 300.0) -> int:
     deadline = time.monotonic() + seconds
     while not (found := workers(pid)):
         assert time.monotonic() < deadline, "no worker was ever there"
-        time.sleep(0.05)
+        time.sleep(0.2)
     os.kill(found[0], signal.SIGKILL)
     return found[0]
