@@ -83,15 +83,17 @@ class Room:
                 return cls(ray, group, bundle)
             ray.util.remove_placement_group(group)
             free = ray.available_resources()
-            fewer = min(bundle["CPU"] - 1, int(free.get("CPU", 0)) // workers)
+            fewer = int(free.get("CPU", 0)) // workers
+            if fewer >= bundle["CPU"]:
+                # Enough is free, but too little on each machine.
+                fewer = bundle["CPU"] // 2
             if "GPU" in bundle or fewer < 1:
                 break
             bundle = {"CPU": fewer}
-        has = [f"{free.get(name, 0):g} of {total(ray.nodes(), name):g} {name}s" for name in bundle]
-        each = " and ".join(f"{count} {name}" for name, count in bundle.items())
+        has = " and ".join(f"{free.get(name, 0):g} of {total(ray.nodes(), name):g} {name}s" for name in bundle)
         raise ConfigError(
-            f"workers: no room for {workers} that take {each} each: {' and '.join(has)} are free, others hold the rest; "
-            "ask for fewer, or wait until those have ended"
+            f"workers: no room for {workers}: each needs a {' and a '.join(bundle)}, and {has} are free; others hold the "
+            "rest: ask for fewer, or wait until those have ended"
         )
 
     def options(self) -> dict[str, Any]:
