@@ -20,6 +20,9 @@ from dllm_search.space.space import Space
 from dllm_search.trials.record import shortfalls_as_noted
 from dllm_search.trials.sampler import make_sampler
 
+PASSING = ("fixed_params", "tpe:relative_params")
+"""How the names of notes begin that nobody asks for once a trial is finished: what was given, what others may not draw."""
+
 Shortfall = Callable[[Sequence[FrozenTrial]], Sequence[float]]
 """Settled trials -> how far each is from being allowed; the sampler looks elsewhere where that is above 0."""
 
@@ -68,8 +71,8 @@ class Draft:
             state=state,
             params=drawn.params,
             distributions=drawn.distributions,
-            # What a sampler notes with a trial, e.g. its own generation; not that the parameters were given.
-            system_attrs={key: value for key, value in drawn.system_attrs.items() if key != "fixed_params"},
+            # What a sampler notes with a trial, e.g. its own generation.
+            system_attrs={key: value for key, value in drawn.system_attrs.items() if not key.startswith(PASSING)},
             user_attrs=dict(noted),
             **{"intermediate_values": drawn.intermediate_values, **result},
         )
