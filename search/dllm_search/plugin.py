@@ -191,6 +191,7 @@ def _show(results: Mapping[str, TuneResult], as_json: bool) -> None:
         if not as_json:
             console().print(result.table)
         if result.folder is not None:
-            note(f"written to {result.folder}: strategy.yaml, report.html, table.md, report.json and pictures")
+            pictures = " and pictures" if (result.folder / "front.png").exists() else ""
+            note(f"written to {result.folder}: strategy.yaml, report.html, table.md, report.json{pictures}")
         if result.preset is not None:
             note(f"kept for --strategy tuned: {result.preset}")
