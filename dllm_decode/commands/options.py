@@ -33,6 +33,10 @@ Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, f
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model: slow first forwards, faster ones after; for long runs.")
 ]
+RunPrograms = Annotated[
+    bool,
+    typer.Option("--run-programs", help="Let the task run programs that the model wrote, on this machine."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 

@@ -4,7 +4,7 @@ What is promised and what is not is in docs/programs.md.
 """
 
 from dllm_decode.programs.inside.limits import Limits
-from dllm_decode.programs.permission import is_permitted, permitted, require
-from dllm_decode.programs.runner import Calls, Tests, Verdict, run
+from dllm_decode.programs.permission import is_permitted, permitted, require, require_for
+from dllm_decode.programs.runner import ByTests, ByValues, Verdict, run
 
-__all__ = ["Calls", "Limits", "Tests", "Verdict", "is_permitted", "permitted", "require", "run"]
+__all__ = ["ByTests", "ByValues", "Limits", "Verdict", "is_permitted", "permitted", "require", "require_for", "run"]

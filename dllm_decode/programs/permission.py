@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Any
 
 from dllm_decode.errors import ConfigError
 
 _given = 0
+_changing = Lock()
 
 
 @contextmanager
 def permitted(allowed: bool = True) -> Iterator[None]:
-    """Allow programs to be run inside this block; with False, change nothing."""
+    """Allow programs to be run while this block runs, in all threads; with False, change nothing."""
     global _given
-    _given += allowed
+    with _changing:
+        _given += allowed
     try:
         yield
     finally:
-        _given -= allowed
+        with _changing:
+            _given -= allowed
 
 
 def is_permitted() -> bool:
     """Say whether programs may be run now."""
     return _given > 0
+
+
+def require_for(task: Any) -> None:
+    """Refuse a task that has to run programs, one whose `runs_programs` is true, without leave.
+
+    Raises:
+        ConfigError: There is no leave.
+    """
+    if getattr(task, "runs_programs", False):
+        require(f"task {task.name!r}")
 
 
 def require(what: str) -> None:

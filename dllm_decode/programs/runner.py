@@ -23,7 +23,7 @@ START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class ByValues:
     """A program whose function is called; what it returns is compared here.
 
     Attributes:
@@ -40,7 +40,7 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class ByTests:
     """A program whose tests are a program, too, e.g. lines of `assert`; they run in a process of their own.
 
     Attributes:
@@ -70,14 +70,14 @@ class Verdict:
         return self.passed
 
 
-def run(jobs: Iterable[Calls | Tests]) -> list[Verdict]:
+def run(jobs: Iterable[ByValues | ByTests]) -> list[Verdict]:
     """Judge programs, as many at once as there are processors; return a verdict for each, in their order.
 
     Raises:
         ConfigError: There is no leave to run programs.
         DecodeError: This system cannot run them at all.
     """
-    require("this")
+    require("this judge")
     listed = list(jobs)
     if len(listed) < 2:
         return [_judge(job) for job in listed]
@@ -85,10 +85,10 @@ def run(jobs: Iterable[Calls | Tests]) -> list[Verdict]:
         return list(threads.map(_judge, listed))
 
 
-def _judge(job: Calls | Tests) -> Verdict:
+def _judge(job: ByValues | ByTests) -> Verdict:
     slot = slots.take()
     try:
-        if isinstance(job, Calls):
+        if isinstance(job, ByValues):
             return _within(slot, "calls", job, _compare)
         return _within(slot, "tests", job, _ask_tests)
     finally:
@@ -136,7 +136,7 @@ class _Clocked:
         self._channel.connection.settimeout(left)
 
 
-def _compare(channel: _Clocked, job: Calls) -> Verdict:
+def _compare(channel: _Clocked, job: ByValues) -> Verdict:
     """Ask for one value after the other; what is wanted stays here."""
     channel.send({"do": "load", "program": job.program})
     answer = channel.receive()
@@ -161,7 +161,7 @@ def _is(sent: Any, want: object) -> bool:
         return False
 
 
-def _ask_tests(channel: _Clocked, job: Tests) -> Verdict:
+def _ask_tests(channel: _Clocked, job: ByTests) -> Verdict:
     channel.send({"program": job.program, "tests": job.tests, "setup": job.setup, "names": list(job.names)})
     answer = channel.receive()
     return Verdict(answer["passed"] is True, str(answer["reason"]))

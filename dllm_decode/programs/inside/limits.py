@@ -6,7 +6,10 @@ import contextlib
 import os
 import resource
 import signal
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 NOBODY = 65534
 """The user that programs run as where this process is root and they would be, too."""
@@ -48,11 +51,31 @@ def apply(limits: Limits, *, count_processes: bool) -> None:
 
 
 def become_nobody() -> None:
-    """Give up being root; nothing where the user is not."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+    """Give up being root."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def nobody_can_read(paths: Iterable[str]) -> bool:
+    """Say whether the files, and all folders above them, are open to every user."""
+    for path in paths:
+        real = Path(path).resolve()
+        if not real.stat().st_mode & stat.S_IROTH:
+            return False
+        if any(not above.stat().st_mode & stat.S_IXOTH for above in [*real.parents, *Path(path).absolute().parents]):
+            return False
+    return True
+
+
+def hand_over(folder: str) -> None:
+    """Give a folder to the user that programs run as."""
+    os.chown(folder, NOBODY, NOBODY)
+
+
+def forbid_files() -> None:
+    """Let files get no content, where nothing says which files may be written."""
+    _lower(resource.RLIMIT_FSIZE, 0)
 
 
 def _lower(kind: int, soft: int, hard: int | None = None) -> None:

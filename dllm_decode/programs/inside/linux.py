@@ -11,18 +11,21 @@ NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 
 NOSUID, NODEV, BIND, REC, PRIVATE = 2, 4, 0x1000, 0x4000, 1 << 18
 _DETACH, _RECURSIVE, _HERE, _SET_ATTRIBUTES, _RDONLY_AND_NOSUID = 2, 0x8000, -100, 442, 3
 _PDEATHSIG, _DUMPABLE, _CAPBSET_DROP, _SUBREAPER, _NO_NEW_PRIVS = 1, 4, 24, 36, 38
+_SECCOMP = 22
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _call(name: str, *arguments: int | bytes | None) -> None:
+def _call(name: str, *arguments: int | bytes | None) -> int:
     if _libc is None:
         raise OSError(f"{name}: only on Linux")
     packed = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    if getattr(_libc, name)(*packed) != 0:
+    result: int = getattr(_libc, name)(*packed)
+    if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result
 
 
 def unshare(flags: int) -> None:
@@ -67,19 +70,46 @@ def adopt_orphans() -> None:
     _call("prctl", _SUBREAPER, 1, 0, 0, 0)
 
 
-def drop_privileges() -> None:
-    """Give up every capability for good, also those that a program could get by starting another one."""
+def gain_nothing() -> None:
+    """Keep this process, and all that it starts, from getting privileges that it does not have now."""
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def drop_capability_bounds() -> None:
+    """Give up getting any capability by starting a program."""
     for capability in range(64):
         try:
             _call("prctl", _CAPBSET_DROP, capability, 0, 0, 0)
         except OSError:
             break
+
+
+def drop_capabilities() -> None:
+    """Give up every capability."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    _call("capset", bytes(header), bytes(nothing))
+    _call("capset", bytes(header), bytes(6 * 4))
 
 
-def only_no_new_privileges() -> None:
-    """Keep this process from becoming more than it is."""
-    _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+def filter_calls(program: bytes) -> None:
+    """Install a filter of system calls, a `sock_fprog`."""
+    _call("prctl", _SECCOMP, 2, program, 0, 0)
+
+
+def landlock_version() -> int:
+    """Return what the kernel's Landlock can do; see landlock_create_ruleset(2)."""
+    return _call("syscall", 444, None, 0, 1)
+
+
+def landlock_rules(attributes: bytes) -> int:
+    """Return the descriptor of a set of rules."""
+    return _call("syscall", 444, attributes, len(attributes), 0)
+
+
+def landlock_allow(rules: int, below: bytes) -> None:
+    """Add what may be done below a path."""
+    _call("syscall", 445, rules, 1, below, 0)
+
+
+def landlock_apply(rules: int) -> None:
+    """Have the rules hold for this process from now on."""
+    _call("syscall", 446, rules, 0)

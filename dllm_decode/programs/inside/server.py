@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dllm_decode.programs.inside import candidate, limits, linux, namespaces, tester
+from dllm_decode.programs.inside import candidate, landlock, limits, linux, namespaces, seccomp, tester
 from dllm_decode.programs.inside.channel import BrokenChannelError, Channel
 from dllm_decode.programs.inside.limits import Limits
 
@@ -41,10 +41,10 @@ def main(descriptor: int, fenced: bool) -> None:
     try:
         if sys.platform == "linux":
             linux.adopt_orphans()
-            linux.hide_memory()
         if fenced:
-            folder = control.receive()["folder"]
-            namespaces.enter(folder)
+            namespaces.enter(control.receive()["folder"])
+        if sys.platform == "linux":
+            linux.hide_memory()
     except (OSError, KeyError) as error:
         control.send({"refused": str(error)})
         return
@@ -77,32 +77,37 @@ def _run(
 ) -> dict[str, Any]:
     """Run until the parent says that it has what it wants, or goes, or the time is up; then end everything."""
     bounds: Limits = message["limits"]
-    folder = None if fenced else tempfile.mkdtemp(prefix="program-")
+    folders = [] if fenced else [tempfile.mkdtemp(prefix="program-") for _ in range(2)]
     outer = socket.socket(fileno=passed[0])
     leaders = []
     try:
         if message["kind"] == "tests":
             mine, theirs = socket.socketpair()
             with mine, theirs:
-                leaders.append(_start(lambda: candidate.serve(theirs), [theirs], bounds, fenced, folder))
-                leaders.append(_start(lambda: tester.serve(outer, mine), [outer, mine], bounds, fenced, folder))
+                leaders.append(_start(lambda: candidate.serve(theirs), [theirs], bounds, folders[:1]))
+                leaders.append(_start(lambda: tester.serve(outer, mine), [outer, mine], bounds, folders[1:]))
         else:
-            leaders.append(_start(lambda: candidate.serve(outer), [outer], bounds, fenced, folder))
+            leaders.append(_start(lambda: candidate.serve(outer), [outer], bounds, folders[:1]))
     finally:
         outer.close()
     select.select([connection], [], [], bounds.seconds + GRACE)
     ended = _end(leaders)
-    if folder is not None:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     # The parent asks for the end of every run; that it has gone is seen by who reads next.
     connection.recv(1)
     return {"ended": ended}
 
 
-def _start(
-    work: Callable[[], None], kept: list[socket.socket], bounds: Limits, fenced: bool, folder: str | None
-) -> int:
-    """Start a process group that does some work; return its leader."""
+def _start(work: Callable[[], None], kept: list[socket.socket], bounds: Limits, folders: list[str]) -> int:
+    """Start a process group that does some work; return its leader.
+
+    Args:
+        work: What it does.
+        kept: The only sockets that it has.
+        bounds: Its limits.
+        folders: The one that it may write to; none if it gets a world of its own.
+    """
     leader = os.fork()
     if leader:
         return leader
@@ -111,19 +116,35 @@ def _start(
         if sys.platform == "linux":
             linux.die_with_parent()
         _close_all_but({each.fileno() for each in kept})
-        if fenced:
-            _enter_own_world(kept)
+        if folders:
+            os.chdir(folders[0])
         else:
-            assert folder is not None
-            os.chdir(folder)
-        limits.apply(bounds, count_processes=fenced)
-        limits.become_nobody()
-        if sys.platform == "linux":
-            linux.drop_privileges() if fenced else linux.only_no_new_privileges()
+            _enter_own_world(kept)
+        _confine(bounds, folders)
         work()
         os._exit(0)
     except BaseException:
         os._exit(70)
+
+
+def _confine(bounds: Limits, folders: list[str]) -> None:
+    """Take from this process what a program does not need."""
+    limits.apply(bounds, count_processes=not folders)
+    root = os.geteuid() == 0
+    if sys.platform == "linux" and (root or not folders):
+        linux.drop_capability_bounds()
+    # A root's own Python may lie where nobody else can read it; then giving up all capabilities has to do.
+    if root and (not folders or limits.nobody_can_read([sys.executable, os.__file__])):
+        for folder in folders:
+            limits.hand_over(folder)
+        limits.become_nobody()
+    if sys.platform == "linux":
+        linux.gain_nothing()
+        if root or not folders:
+            linux.drop_capabilities()
+        if folders and not landlock.confine(folders[0]):
+            limits.forbid_files()
+        seccomp.install()
 
 
 def _enter_own_world(kept: list[socket.socket]) -> None:
@@ -194,4 +215,4 @@ def _swallow_output() -> None:
     for descriptor in range(3):
         os.dup2(nothing, descriptor)
     os.close(nothing)
-    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for the life of the process)
+    sys.stdout = sys.stderr = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (for the life of the process)
