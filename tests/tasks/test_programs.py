@@ -155,6 +155,26 @@ def f(x):
     assert not by_tests(program, "marker = 'SECRET-5678'\nassert f(1) == 4")
 
 
+@linux
+def test_no_other_process_can_be_looked_into() -> None:
+    program = """
+import glob, os
+def f(x):
+    opened = []
+    for folder in glob.glob("/proc/[0-9]*"):
+        if folder.endswith(f"/{os.getpid()}"): continue
+        for name in ("mem", "environ"):
+            try:
+                with open(f"{folder}/{name}", "rb") as file:
+                    if name == "mem" or file.read(1): opened.append(f"{folder}/{name}")
+            except OSError: pass
+    return opened
+"""
+    assert run([ByValues(program, "f", [((1,), [])], QUICK)])[0]
+    verdict = by_tests(program, "found = f(1)\nassert found == [], found")
+    assert verdict, verdict.reason
+
+
 DESCRIPTORS = """
 import os, json, struct
 def message(value):
