@@ -24,20 +24,20 @@ PLUS_3 = [((1,), 4), ((5,), 8)]
 CHECK = "def check(candidate):\n    assert candidate(1) == 4\n    assert candidate(5) == 8\ncheck(f)"
 
 
-@pytest.fixture(params=["fenced", "open"], autouse=True)
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(params=["fenced", "open"], autouse=True, scope="module")
+def world(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run every test with namespaces, where the system has them, and without."""
     no_fence = threading.Event()
     if request.param == "open":
         no_fence.set()
     made: list[slots.Slot] = []
-    monkeypatch.setattr(slots, "_no_fence", no_fence)
-    monkeypatch.setattr(slots, "_free", queue.SimpleQueue())
-    monkeypatch.setattr(slots, "_made", made)
-    with permitted():
+    with pytest.MonkeyPatch.context() as patch, permitted():
+        patch.setattr(slots, "_no_fence", no_fence)
+        patch.setattr(slots, "_free", queue.SimpleQueue())
+        patch.setattr(slots, "_made", made)
+        patch.setenv("HF_TOKEN", "secret")
         run([ByValues("def f(): return 1", "f", [((), 1)])])
-        fenced = made[0].fenced
-        if fenced is (request.param == "open"):
+        if made[0].fenced is (request.param == "open"):
             pytest.skip("this system has no user namespaces")
         yield request.param
     for slot in made:
@@ -143,6 +143,7 @@ def test_wanted_values_are_in_no_frame_and_no_object_of_the_program() -> None:
 @linux
 def test_the_memory_of_a_program_does_not_hold_its_tests() -> None:
     program = """
+import re
 def f(x):
     maps = [line.split() for line in open("/proc/self/maps")]
     with open("/proc/self/mem", "rb", 0) as memory:
@@ -150,7 +151,7 @@ def f(x):
             low, high = (int(part, 16) for part in line[0].split("-"))
             if "r" in line[1] and high - low < 1 << 28 and line[-1] not in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
                 memory.seek(low)
-                if bytes(reversed(b"8765-TERCES")) in memory.read(high - low): return "found"
+                if re.search(b"SECRE[T]-567[8]", memory.read(high - low)): return "found"
     return "clean"
 """
     for text, answer in ((program, "clean"), ("kept = 'SECRET-' + str(5678)\n" + program, "found")):
@@ -390,8 +391,8 @@ def test_open_files_are_limited() -> None:
     assert both("kept = [open('/dev/null') for _ in range(1000)]\ndef f(x):\n    return x + 3") == [False, False]
 
 
-def test_the_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "secret")
+def test_the_environment_is_empty() -> None:
+    assert os.environ["HF_TOKEN"] == "secret"
     program = "import os, subprocess, sys\ndef f(x):\n    return [dict(os.environ), subprocess.run([sys.executable, '-c', "
     program += "'import os; print(sorted(set(os.environ) - {\"LC_CTYPE\"}))'], capture_output=True, text=True).stdout]"
     assert run([ByValues(program, "f", [((1,), [{}, "[]\n"])], QUICK)])[0]
