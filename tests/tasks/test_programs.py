@@ -15,6 +15,7 @@ import pytest
 
 from dllm_decode.errors import ConfigError
 from dllm_decode.programs import ByTests, ByValues, Limits, Verdict, permitted, run, slots
+from dllm_decode.programs.inside import server
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what only Linux promises")
 QUICK = Limits(seconds=5)
@@ -337,6 +338,12 @@ def f(x):
     assert by_values(program, BRIEF).reason == by_tests(program, limits=BRIEF).reason == "not done after 1 s"
     assert time.monotonic() - started < 15
     assert both("def f(x):\n    return x + 3") == [True, True]
+
+
+@linux
+def test_orphans_are_found_where_the_kernel_does_not_list_children() -> None:
+    assert server._parent(Path(f"/proc/{os.getpid()}/stat")) == os.getppid()
+    assert server._parent(Path("/proc/none/stat")) is None
 
 
 @linux

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import stat
 from collections.abc import Iterable
@@ -39,13 +38,13 @@ def apply(limits: Limits, *, count_processes: bool) -> None:
         count_processes: Limit their number; only where no processes of the user's own are counted along.
     """
     seconds = int(limits.seconds) + 1
-    _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
-    _lower(resource.RLIMIT_AS, limits.memory)
-    _lower(resource.RLIMIT_FSIZE, FILE_BYTES)
-    _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _lower(resource.RLIMIT_CORE, 0)
+    _lower("CPU", seconds, seconds + 1)
+    _lower("AS", limits.memory)
+    _lower("FSIZE", FILE_BYTES)
+    _lower("NOFILE", OPEN_FILES)
+    _lower("CORE", 0)
     if count_processes:
-        _lower(resource.RLIMIT_NPROC, PROCESSES)
+        _lower("NPROC", PROCESSES)
     # A file that grows too large is an OSError to the program, as for one that runs by itself.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -75,10 +74,14 @@ def hand_over(folder: str) -> None:
 
 def forbid_files() -> None:
     """Let files get no content, where nothing says which files may be written."""
-    _lower(resource.RLIMIT_FSIZE, 0)
+    _lower("FSIZE", 0)
 
 
-def _lower(kind: int, soft: int, hard: int | None = None) -> None:
+def _lower(what: str, soft: int, hard: int | None = None) -> None:
+    # Windows has no such module, and reads `Limits` all the same.
+    import resource
+
+    kind = getattr(resource, f"RLIMIT_{what}")
     _, allowed = resource.getrlimit(kind)
     hard = soft if hard is None else hard
     if allowed != resource.RLIM_INFINITY:
