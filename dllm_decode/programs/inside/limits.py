@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import stat
@@ -19,15 +20,20 @@ PROCESSES = 64
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use; times that no process of it may exceed are kept by whoever waits for it.
+    """What a program may use.
 
     Attributes:
-        seconds: Of wall time, from the first line of the program to its last answer, and of CPU time.
+        seconds: Of CPU time of each of its processes, in whole seconds, rounded up.
         memory: Bytes of address space of each of its processes.
     """
 
     seconds: float = 3.0
     memory: int = 1 << 30
+
+    @property
+    def wall(self) -> float:
+        """Seconds from the first line of the program to its last answer: more, as a busy machine is not its fault."""
+        return 3 * self.seconds
 
 
 def apply(limits: Limits, *, count_processes: bool) -> None:
@@ -37,7 +43,7 @@ def apply(limits: Limits, *, count_processes: bool) -> None:
         limits: Seconds and bytes.
         count_processes: Limit their number; only where no processes of the user's own are counted along.
     """
-    seconds = int(limits.seconds) + 1
+    seconds = math.ceil(limits.seconds)
     _lower("CPU", seconds, seconds + 1)
     _lower("AS", limits.memory)
     _lower("FSIZE", FILE_BYTES)

@@ -28,7 +28,7 @@ from dllm_decode.programs.inside.limits import Limits
 WARM = "bisect cmath collections copy datetime decimal fractions functools hashlib heapq itertools math operator random re"
 WARM += " statistics string typing"
 GRACE = 10.0
-"""Seconds beyond a run's own after which its processes are ended even if nobody has asked for it."""
+"""Seconds beyond the wall time of a run after which its processes are ended even if nobody has asked for it."""
 
 
 def main(descriptor: int, fenced: bool) -> None:
@@ -91,7 +91,7 @@ def _run(
             leaders.append(_start(lambda: candidate.serve(outer), [outer], bounds, folders[:1]))
     finally:
         outer.close()
-    select.select([connection], [], [], bounds.seconds + GRACE)
+    select.select([connection], [], [], bounds.wall + GRACE)
     ended = _end(leaders)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
