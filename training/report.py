@@ -53,13 +53,14 @@ def measure(lm: DiffusionLM, task: Task, tune: int, test: int) -> dict[str, Any]
         strategy, options = in_blocks(recipe, best, length, **changes)
         record = _run(lm, task, strategy, "test", test)
         low, high = record.accuracy_interval
+        leave = " --run-programs" if getattr(task, "runs_programs", False) else ""
         return {
             **{path.rpartition(".")[2]: value for path, value in changes.items()},
             "forwards": round(record.forward_passes, 3),
             "accuracy": record.accuracy,
             "low": round(low, 4),
             "high": round(high, 4),
-            "command": f"dllm-decode eval --task {task.name} {options} --limit {test}",
+            "command": f"dllm-decode eval --task {task.name}{leave} {options} --limit {test}",
         }
 
     budgets = dict.fromkeys(max(length // divisor, length // best) for divisor in DIVISORS)
@@ -74,7 +75,7 @@ def measure(lm: DiffusionLM, task: Task, tune: int, test: int) -> dict[str, Any]
 
 
 def _run(lm: DiffusionLM, task: Task, strategy: Strategy, split: str, limit: int) -> RunRecord:
-    record = evaluate(lm, task, strategy, split=split, limit=limit).record
+    record = evaluate(lm, task, strategy, split=split, limit=limit, run_programs=True).record
     sys.stderr.write(f"{task.name:<11} {split:<5} {record.forward_passes:6.2f} forwards {record.accuracy:6.1%}\n")
     return record
 

@@ -53,13 +53,17 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
+    run_programs: options.RunPrograms = False,
     cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
     as_json: options.Json = False,
 ) -> None:
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
     from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.programs import permitted, require_for
 
     chosen = load_registry().task(task)
+    with permitted(run_programs):
+        require_for(chosen)
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = options.known_strategy(strategy, changed)
     options.writable(out)
@@ -91,6 +95,7 @@ def evaluate(
                 cache=cache,
                 progress=report,
                 executor=executor,
+                run_programs=run_programs,
             )
         for line in done.record.notes:
             note(line)

@@ -45,6 +45,10 @@ Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, f
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model: slow first forwards, faster ones after; for long runs.")
 ]
+RunPrograms = Annotated[
+    bool,
+    typer.Option("--run-programs", help="Let the task run programs that the model wrote, on this machine."),
+]
 
 
 def _leave_stdout_to_json(asked: bool) -> bool:

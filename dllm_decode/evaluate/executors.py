@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import device_name
+from dllm_decode.programs import permitted
 
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
@@ -58,6 +59,8 @@ class Job:
     seed: int = 0
     batch_size: int = 64
     """Rows of a forward, at most."""
+    run_programs: bool = False
+    """Whether the judge may run programs that the model wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class InProcess:
         )
         for numbers, out in stream:
             scoring = time.perf_counter()
-            made = judge(self.lm, job.task, [job.examples[number] for number in numbers], out)
+            with permitted(job.run_programs):
+                made = judge(self.lm, job.task, [job.examples[number] for number in numbers], out)
             seconds = {"decode": out.seconds, "score": time.perf_counter() - scoring}
             yield Finished(numbers, made, seconds)

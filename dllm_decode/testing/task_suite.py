@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
 
 from dllm_decode.errors import DataError
+from dllm_decode.programs import permitted
 from dllm_decode.tasks.base import SPLITS, Example, Task
 from dllm_decode.testing.config_suite import fail
 
@@ -26,6 +27,12 @@ class TaskSuite:
     """Conformance of tasks: `class TestMine(TaskSuite): tasks = [MyTask]`."""
 
     tasks: ClassVar[Sequence[type[Task]]] = ()
+
+    @pytest.fixture(autouse=True)
+    def _programs_may_run(self) -> Iterator[None]:
+        """What is judged here was written by the task's author, not by a model."""
+        with permitted():
+            yield
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run every test that asks for a `task` on each of `tasks`."""

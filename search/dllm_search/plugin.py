@@ -61,10 +61,12 @@ def run(
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
     from dllm_decode.commands.output import note
     from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.programs import permitted, require_for
     from dllm_decode.strategy.strategy import parse_override
 
-    for name in task:
-        load_registry().task(name)
+    with permitted(options["run_programs"]):
+        for name in task:
+            require_for(load_registry().task(name))
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
@@ -82,7 +84,7 @@ def run(
     _show(results, as_json)
 
 
-@with_settings(only=("storage", "study", "out", *SIZES), kept=SIZES)
+@with_settings(only=("storage", "study", "out", "run_programs", *SIZES), kept=SIZES)
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
@@ -94,8 +96,11 @@ def report(
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
     from dllm_decode.commands.output import note
     from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.programs import permitted, require_for
 
     chosen_task = load_registry().task(task)
+    with permitted(options["run_programs"]):
+        require_for(chosen_task)
     folder = options.pop("out") or results_folder(task)
     from dllm_search.settings import Settings
     from dllm_search.tuning import load, report_on

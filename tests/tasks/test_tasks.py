@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 
 import pytest
 
 from dllm_decode.errors import DecodeError
+from dllm_decode.programs import permitted
 from dllm_decode.tasks import TASKS, Example, Task, training_examples
 from dllm_decode.tasks.base import held_out_prompts
 from dllm_decode.tasks.generated.code import CodeTask
+from dllm_decode.tasks.generated.code_families import FAMILIES
 from dllm_decode.tasks.generated.countdown import CountdownTask, chain_reaches
 from dllm_decode.tasks.generated.facts import FactsTask
 from dllm_decode.tasks.generated.facts_data import BOOKS, CAPITALS, CONTINENT_OF, ELEMENTS
@@ -32,6 +33,14 @@ SPOILERS: tuple[Callable[[str], str], ...] = (
     lambda text: text + "7",
     lambda text: "?" + text,
 )
+
+
+@pytest.fixture(autouse=True)
+def _programs_may_run() -> Iterator[None]:
+    with permitted():
+        yield
+
+
 every_task = pytest.mark.parametrize("task_type", TASKS, ids=lambda task_type: task_type.name)
 
 
@@ -194,7 +203,7 @@ def _code(family: str, k: int = 3) -> Example:
         ("divisible", "def f(n):\n    return n % 3", False),
         ("list-above", "def f(items):\n    return [i for i in items if 3 < i]", True),
         ("add", "def f(x):\n    while True: pass", False),
-        ("add", "import os\ndef f(x):\n    return x + 3", False),
+        ("add", "import os\ndef f(x):\n    return x + 3", True),
         ("add", "def f(x):\n    return [0] * 10 ** 12", False),
         ("text-upper", "def f(s):\n    return s.upper()", True),
     ],
@@ -211,6 +220,10 @@ def test_a_program_that_kills_the_worker_fails_alone() -> None:
 
 
 def test_every_body_of_every_family_is_right() -> None:
-    task, rng = CodeTask(), random.Random(0)
-    examples = [task.sample(rng) for _ in range(1500)]
-    assert all(task.score_many([(example, example.reference) for example in examples]))
+    task, pairs = CodeTask(), []
+    for family in FAMILIES:
+        for body in family.bodies:
+            text = f"def f({', '.join('abc'[: family.arity])}):\n    return {body.format(a='a', b='b', c='c', k=3, m=5)}"
+            meta = {"family": family.name, "function": "f", "k": 3, "m": 5}
+            pairs.append((Example("", f"{family.name}: {body}", "", meta), text))
+    assert len(pairs) > len(FAMILIES) and all(task.score_many(pairs))

@@ -6,7 +6,7 @@ runs what when, nor from how often the search was interrupted. Knows how slots a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,9 +23,6 @@ from dllm_search.trials.sampler import make_sampler
 
 PASSING = ("fixed_params", "tpe:relative_params")
 """How the names of notes begin that nobody asks for once a trial is finished: what was given, what others may not draw."""
-
-Shortfall = Callable[[Sequence[FrozenTrial]], Sequence[float]]
-"""Settled trials -> how far each is from being allowed; the sampler looks elsewhere where that is above 0."""
 
 
 @dataclass(frozen=True, slots=True)
