@@ -76,9 +76,9 @@ def row_of(example: Mapping[str, Any], data: Path) -> Row:
         choices = dict(zip("ABCD", example.get("choices", ()), strict=False))
         return {"answer": example.get("gold"), **choices, **example}
     rows = read(data / example["file"])
-    if "row" in example:
-        return rows[example["row"]]
-    return next(row for row in rows if row["task_id"] == example["task_id"])
+    if "row" not in example:
+        return next(row for row in rows if row["task_id"] == example["task_id"])
+    return {**rows[example["row"]], **{name: example[name] for name in ("solution",) if name in example}}
 
 
 @cache

@@ -64,10 +64,10 @@ class Shape:
         task: The benchmark's name there, e.g. ``gsm8k``.
         messages: The turns that go to the chat template. A last turn of the assistant is to be continued.
         judges: The rules by name; the first is the one reported.
-        reference: One right answer to a row, in the form that the first judge reads.
+        reference: One right answer to a row, in the form that the first judge reads; None where data sets hold none.
         prepare: From a file's rows to the rows asked: drops, shuffles, letters.
         prompt: The one text of the evaluator's own form without a chat template.
-        turns: The messages where each shot is a turn of its own, for an evaluator that has both forms.
+        one_turn: The messages with the shots inside the one user's turn, for an evaluator that has both forms.
         shots: How many worked examples the prompt holds.
         shots_digest: `digest` of the published ones; empty where they differ per question.
         shot: Makes a worked example of a training row.
@@ -79,10 +79,10 @@ class Shape:
     task: str
     messages: Callable[[Row, Sequence[Shot]], list[Message]]
     judges: Mapping[str, Judge]
-    reference: Callable[[Row], str]
+    reference: Callable[[Row], str] | None
     prepare: Callable[[Sequence[Row]], list[Row]] = _unchanged
     prompt: Callable[[Row, Sequence[Shot]], str] | None = None
-    turns: Callable[[Row, Sequence[Shot]], list[Message]] | None = None
+    one_turn: Callable[[Row, Sequence[Shot]], list[Message]] | None = None
     shots: int = 0
     shots_digest: str = ""
     shot: Callable[[Row], Shot] | None = None

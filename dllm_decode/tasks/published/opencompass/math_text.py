@@ -20,11 +20,11 @@ _STRIPPED_AFTER = (
     ("^{\\circ}", ""), ("^\\circ", ""), ("\\$", ""), ("$", ""), ("\\text", ""), ("x\\in", ""), ("\\%", ""), ("%", ""),
     (" .", " 0."), ("{.", "{0."), ("\\cdot", ""), ("infinity", "\\infty"),
 )  # fmt: skip
-_REPLACED = (
+REPLACED = (
     ("an ", ""), ("a ", ""), (".$", "$"), ("\\$", ""), ("\\ ", ""), (" ", ""), ("mbox", "text"), (",\\text{and}", ","),
     ("\\text{and}", ","), ("\\text{m}", "\\text{}"), ("\\le", "<"),
 )  # fmt: skip
-_REMOVED = (
+REMOVED = (
     "square ways integers dollars mph inches ft hours km units \\ldots sue points feet minutes digits cents degrees cm gm"
     " pounds meters meals edges students childrentickets multiples \\text{s} \\text{.} \\text{\ns} \\text{}^2 \\text{}^3"
     ' \\text{\n} \\text{} \\mathrm{th} ^\\circ ^{\\circ} \\; ,\\! {,} " \\dots'
@@ -83,8 +83,8 @@ def stripped(text: str) -> str:
 
 def normal(text: str) -> str:
     """Returns the answer without units and LaTeX's dress, and only what follows "final answer is"."""
-    text = _replace(text, _REPLACED)
-    for word in (*_REMOVED, "\n", "\r", "\f"):
+    text = _replace(text, REPLACED)
+    for word in (*REMOVED, "\n", "\r", "\f"):
         text = text.replace(word, "")
     text = re.sub(r"\\text\{\((.*?)\)\}", r"\1", text)
     for command in ("text", "textbf", "overline"):
