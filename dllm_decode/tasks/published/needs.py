@@ -28,10 +28,15 @@ def need(module: str, purpose: str) -> Any:
         ) from error
 
 
+def can_limit() -> bool:
+    """Says whether an alarm can end what is run here: only in the main thread, and not on Windows."""
+    return threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in the block after so many seconds; only the main thread can, elsewhere there is no limit."""
-    if threading.current_thread() is not threading.main_thread():
+    """Raises TimeoutError in the block after so many seconds; without a limit where `can_limit` is false."""
+    if not can_limit():
         yield
         return
 
