@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -105,7 +106,8 @@ def test_mathematical_answers_are_compared_in_any_thread() -> None:
 def test_what_takes_too_long_to_compare_is_ended() -> None:
     with pytest.raises(TimeoutError), time_limit(0.05):
         while True:
-            pass
+            with suppress(Exception):
+                list(range(1000))
 
 
 def test_a_solutions_box_may_stand_without_braces() -> None:

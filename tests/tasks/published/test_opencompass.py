@@ -6,6 +6,7 @@ import pytest
 
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.tasks.published import SHAPES, Shot, shape
+from dllm_decode.tasks.published.needs import time_limit
 from tests.support.subprocess_runner import run_programs
 
 EGGS = {"question": "Two hens lay three eggs each. How many?", "answer": "2 * 3 = <<2*3=6>>6\n#### 1,006"}
@@ -168,6 +169,11 @@ def test_mbpp_code_is_found_between_marks_in_a_fence_and_bare() -> None:
     ]
     grades = mbpp.grade([(DOUBLE, text) for text in texts], run_programs)
     assert grades == [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0]
+
+
+def test_a_canvas_of_newlines_behind_a_fence_is_read_at_once() -> None:
+    with time_limit(5.0):
+        assert shape("mbpp").judge.extract(DOUBLE, "```" + "\n" * 3000) == ""
 
 
 def test_programs_are_not_judged_without_a_runner() -> None:

@@ -41,7 +41,7 @@ def number_placeholders(text: str, num_placeholders: int) -> bool:
 def postscript(text: str, postscript_marker: str) -> bool:
     """The marker is found, case aside and with blanks between its letters."""
     marker = _POSTSCRIPTS.get(postscript_marker, postscript_marker.lower())
-    return re.search(rf"\s*{marker}.*$", text.lower(), re.MULTILINE) is not None
+    return re.search(marker, text.lower()) is not None
 
 
 def number_bullet_lists(text: str, num_bullets: int) -> bool:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 
 from dllm_decode.tasks.published.fields import text as field_text
-from dllm_decode.tasks.published.lm_eval.math_text import same_value, shortened
+from dllm_decode.tasks.published.lm_eval.math_text import SECONDS, same_value, shortened
 from dllm_decode.tasks.published.lm_eval.prompts import Form
-from dllm_decode.tasks.published.needs import can_limit, need
+from dllm_decode.tasks.published.needs import can_limit, need, time_limit
 from dllm_decode.tasks.published.opencompass.math import boxed
 from dllm_decode.tasks.published.shape import Examples, Judge, Row, Shape, Shot
 
 INVALID = "[invalidanswer]"
+_HOUR = 3600
 _CLOSED = re.compile(r"Final Answer: The final answer is(.*?). I hope it is correct.")
 
 
@@ -55,9 +56,14 @@ def exact_match(row: Row, text: str) -> bool:
 def math_verify(row: Row, text: str) -> bool:
     """Compares by math-verify what it finds in the solution and in the answer."""
     library = need("math_verify", "mathematical equality")
-    seconds = 5 if can_limit() else None
-    wanted, found = (library.parse(said, parsing_timeout=seconds) for said in (solution(row), text))
-    return bool(library.verify(wanted, found, timeout_seconds=seconds))
+    # Its own limits, five seconds a step, are the clock's and work in the main thread only: ours stands for them.
+    seconds = _HOUR if can_limit() else None
+    try:
+        with time_limit(3 * SECONDS):
+            wanted, found = (library.parse(said, parsing_timeout=seconds) for said in (solution(row), text))
+            return bool(library.verify(wanted, found, timeout_seconds=seconds))
+    except TimeoutError:
+        return False
 
 
 _FORM = Form(lambda row: f"Problem:\n{field_text(row, 'problem', 'question')}\n\nSolution:")
