@@ -10,7 +10,8 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
+from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.tasks.generated.code_families import FAMILIES, NAMES_FOR, Family
 from dllm_decode.tasks.running import run_cases
 
@@ -22,7 +23,7 @@ PHRASINGS = (
 )
 
 
-class CodeTask(Task):
+class CodeTask(GeneratedTask):
     """Writes a one-line Python function that does what is described."""
 
     name: ClassVar[str] = "code"
