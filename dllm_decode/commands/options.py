@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.resolve import KnownModel, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy, parse_override
 
 if TYPE_CHECKING:
+    from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
 
 Model = Annotated[
@@ -32,6 +34,10 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1,
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model: slow first forwards, faster ones after; for long runs.")
+]
+ChatOption = Annotated[
+    str,
+    typer.Option("--chat", help="Chat template for texts: auto (if the model has one), on, off (messages too)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
@@ -74,6 +80,17 @@ def load_model(name: str, device: str | None, dtype: str | None, *, compile: boo
     from dllm_decode.model import DiffusionLM
 
     return DiffusionLM.from_pretrained(name, device=device, dtype=dtype, compile=compile)
+
+
+def chat(given: str) -> Chat:
+    """Return the choice about chat templates.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if given not in ("auto", "on", "off"):
+        raise ConfigError(f"--chat: should be auto, on or off, got {given!r}")
+    return given  # type: ignore[return-value]
 
 
 def tell_warm_up(lm: DiffusionLM) -> None:

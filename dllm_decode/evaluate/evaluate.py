@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dllm_decode.errors import ConfigError
+from dllm_decode.data.prompt import prompt_text
+from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.choose import choose_examples
 from dllm_decode.evaluate.executors import Executor, InProcess, Job
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
+from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy
@@ -43,6 +45,11 @@ class Evaluation:
         """Right or wrong, in the task's order; two evaluations of the same examples can be compared in pairs."""
         return [outcome.correct for outcome in self.outcomes]
 
+    @property
+    def scores(self) -> list[float]:
+        """Scores from 0 to 1, in the task's order; those of graded tasks are compared in pairs."""
+        return [outcome.score for outcome in self.outcomes]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record and every outcome as plain data."""
         return self.record.to_dict() | {"outcomes": [asdict(outcome) for outcome in self.outcomes]}
@@ -53,13 +60,15 @@ def evaluate(
     task: Task | str,
     strategy: StrategySource = "llada",
     *,
-    split: str = "test",
+    split: str | None = None,
     limit: int | None = None,
     rows: Sequence[int] | None = None,
     batch_size: int = 64,
     seed: int = 0,
     data: str | Path | None = None,
     gen_length: int | None = None,
+    chat: Chat = "auto",
+    skip_long: bool = False,
     cache: bool | Path = True,
     progress: Progress | None = None,
     executor: Executor | None = None,
@@ -73,13 +82,16 @@ def evaluate(
         lm: The model; None if an executor has it.
         task: A task or its name.
         strategy: A recipe name, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
-        split: "tune" or "test"; ignored if `data` is given.
+        split: "tune" or "test"; None is "test", or all of `data` where that is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.
         batch_size: Rows of a forward, at most.
         seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
-        data: A file of examples in a format the task reads.
+        data: A file of examples in a format the task reads, or a folder of such files; with a `split`, what a data set's
+            splits are read from.
         gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
+        chat: Whether a text goes through the model's chat template; see `DiffusionLM.generate`.
+        skip_long: Leave out examples that do not fit the model's context, and count them, rather than refuse them all.
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
             that was not loaded from a folder are never kept.
         progress: Called whenever examples are finished.
@@ -93,16 +105,24 @@ def evaluate(
     executor = executor or _here(lm)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
-    kept = Kept(chosen.examples, open_store(cache, executor.model, task, chosen, resolved, seed), progress)
+    prompts = [example.prompt for example in chosen.examples]
+    template = "" if task.infill else what_is_done(chat, executor.model.chat_template, prompts)
+    store = open_store(cache, executor.model, task, chosen, resolved, seed, template)
+    kept = Kept(chosen.examples, store, progress)
     resumed = kept.done
     phases = {"examples": time.perf_counter() - started, "decode": 0.0, "score": 0.0}
-    run_missing(executor, Job(resolved, task, chosen.examples, chosen.places, seed, batch_size), kept, phases)
+    job = Job(resolved, task, chosen.examples, chosen.places, seed, batch_size, chat, skip_long)
+    run_missing(executor, job, kept, phases)
     found = kept.all()
+    skipped = tuple(chosen.examples[number].id for number in sorted(kept.skipped))
+    if not found:
+        raise DataError(f"task {task.name!r}: all {len(skipped)} examples are over the model's context")
     record = RunRecord(
         kind="eval",
         task=task.name,
         split=chosen.split,
         data=None if chosen.data is None else str(chosen.data),
+        examples=chosen.origin,
         model=executor.model.name,
         model_fingerprint=executor.model.fingerprint,
         **totals(found),
@@ -114,6 +134,9 @@ def evaluate(
         dtype=executor.model.dtype,
         device=executor.model.device,
         device_name=executor.model.device_name,
+        chat=template,
+        skipped=skipped,
+        task_settings=dict(task.settings()),
         notes=notes,
     )
     return Evaluation(found, record)
@@ -129,6 +152,7 @@ def run_missing(executor: Executor, job: Job, kept: Kept, phases: dict[str, floa
     for part in executor.outcomes(replace(job, examples=examples, places=places)):
         for phase, seconds in part.seconds.items():
             phases[phase] += seconds
+        kept.skip(missing[number] for number in part.skipped)
         kept.add({missing[n]: outcome for n, outcome in zip(part.numbers, part.outcomes, strict=True)})
 
 
@@ -149,7 +173,7 @@ def _strategy(
     """Return the strategy as the task needs it, and what is to be said of it."""
     wanted = gen_length or task.gen_length
     looked_at = task.examples("tune", LOOKED_AT) if own_examples and needs_model(source) else []
-    prompts = [example.prompt for example in looked_at]
+    prompts = [prompt_text(example.prompt) for example in looked_at]
     found = resolve(source, model, task=task.name, gen_length=wanted, prompts=prompts)
     given, said = found.strategy, (found.note,) if found.note else ()
     resolved, cut = fit(given, wanted)

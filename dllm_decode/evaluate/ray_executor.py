@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError, DecodeError
 from dllm_decode.evaluate.executors import Finished, Job, ModelFacts
 from dllm_decode.plugins.registry import load_registry
@@ -132,7 +133,11 @@ class RayExecutor:
                     crew.lost(answer, error)
                     continue
                 if (chunk := crew.answered(answer)) is not None:
-                    yield replace(finished, numbers=[chunk.numbers[number] for number in finished.numbers])
+                    yield replace(
+                        finished,
+                        numbers=[chunk.numbers[number] for number in finished.numbers],
+                        skipped=[chunk.numbers[number] for number in finished.skipped],
+                    )
 
     def _answer(self, reference: Any) -> Any:
         """Return what a worker answered.
@@ -261,9 +266,10 @@ class _Worker:
     def decode(self, job: Job) -> Finished:
         """Decode and judge a chunk."""
         parts = list(self.executor.outcomes(job))
-        seconds = {phase: sum(part.seconds[phase] for part in parts) for phase in ("decode", "score")}
+        seconds = {phase: sum(part.seconds.get(phase, 0.0) for part in parts) for phase in ("decode", "score")}
         numbers = [number for part in parts for number in part.numbers]
-        return Finished(numbers, [outcome for part in parts for outcome in part.outcomes], seconds)
+        skipped = [number for part in parts for number in part.skipped]
+        return Finished(numbers, [outcome for part in parts for outcome in part.outcomes], seconds, skipped)
 
 
 def _patient(method: Any) -> Any:
@@ -273,7 +279,7 @@ def _patient(method: Any) -> Any:
 
 def _chunks(job: Job) -> Iterator[_Chunk]:
     """Cut a job into batches, those of long prompts first, so that little is padded and no long one comes last."""
-    order = sorted(range(len(job.examples)), key=lambda number: -len(job.examples[number].prompt))
+    order = sorted(range(len(job.examples)), key=lambda number: -len(prompt_text(job.examples[number].prompt)))
     for start in range(0, len(order), job.batch_size):
         numbers = order[start : start + job.batch_size]
         examples = tuple(job.examples[number] for number in numbers)

@@ -24,6 +24,8 @@ class Generation:
     """(B, L) int64; prompts, padded on the left to the longest, and what was decoded."""
     valid: Tensor
     """(B, L) bool; False on the padding of `canvas`."""
+    decided: Tensor
+    """(B, G) bool; which of `tokens` were decided: all of an answer, the masked ones of a text that was filled in."""
     forward_passes: Tensor
     """(B,) int64; forwards in which the row had open positions: what it costs alone."""
     model_calls: int
@@ -45,6 +47,7 @@ class Generation:
             tokens,
             table.tokens,
             table.valid,
+            table.undecided[:, -tokens.shape[1] :],
             cost.forward_passes,
             cost.model_calls,
             strategy,

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from dllm_decode.data.prompt import Prompt
 from dllm_decode.errors import DataError
@@ -75,6 +75,20 @@ class Task(ABC):
         raise DataError(
             f"{path}: task {self.name!r} reads no data files; leave --data out to use its own examples"
         )
+
+    def over(self, path: str | Path) -> Self:
+        """Return this task with both splits read from a file or folder instead of where they come from.
+
+        Raises:
+            DataError: The task makes its own examples.
+        """
+        raise DataError(
+            f"{path}: task {self.name!r} makes its two splits itself; give a file without a split, or a split without a file"
+        )
+
+    def settings(self) -> Mapping[str, str]:
+        """Return what of this object, besides its class, decides prompts or scores; part of every record."""
+        return {}
 
     def origin(self, split: str) -> str:
         """Return what a split is, for records and for the names of kept outcomes."""

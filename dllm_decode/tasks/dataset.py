@@ -5,6 +5,7 @@ Knows how rows become examples and how the two splits are kept apart. Imports no
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,7 +59,8 @@ class DatasetTask(Task):
 
     def over(self, path: str | Path) -> Self:
         """Return this task with both splits read from a file or folder; see `sources.file_rows` for how they are cut."""
-        task = type(self)()
+        # A copy leaves the rows behind that were read: see __getstate__.
+        task = copy.copy(self)
         task.data = Path(path)
         return task
 

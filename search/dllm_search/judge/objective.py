@@ -74,8 +74,8 @@ class TaskObjective:
         self.evaluate = evaluate
         self.spent = Spent()
         self._counting = Lock()
-        self._known: dict[tuple[str, str], dict[int, tuple[bool, int, int]]] = {}
-        """(digest, split) -> place of an example -> whether it is correct, forward passes, tokens."""
+        self._known: dict[tuple[str, str], dict[int, tuple[float, int, int]]] = {}
+        """(digest, split) -> place of an example -> whether it is correct or its grade, forward passes, tokens."""
 
     def __call__(self, strategy: Strategy, split: str, examples: int) -> Score:
         """Return the score; raises `DecodeError` where a part breaks its contract."""
@@ -94,7 +94,8 @@ class TaskObjective:
                 self.spent.decoded += fresh
                 self.spent.kept += passes - fresh
             for row, outcome in zip(missing, done.outcomes, strict=True):
-                known[row] = (outcome.correct, outcome.forward_passes, outcome.tokens)
+                right = outcome.score if self.task.graded else outcome.correct
+                known[row] = (right, outcome.forward_passes, outcome.tokens)
         correct, forwards, tokens = zip(*(known[row] for row in rows), strict=True)
         return Score(correct, forwards, tokens)
 
