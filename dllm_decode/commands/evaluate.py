@@ -32,6 +32,8 @@ def evaluate(
         Path | None,
         typer.Option("--data", help="Your own file in a format the task reads, or a folder of them; all is taken."),
     ] = None,
+    shape: options.Shape = None,
+    shots: options.Shots = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of a forward, at most.")] = 64,
     steps: options.Steps = None,
@@ -64,9 +66,7 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
-    from dllm_decode.plugins.registry import load_registry
-
-    chosen = load_registry().task(task)
+    chosen = options.find_task(task, shape, shots)
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = options.known_strategy(strategy, changed)
     options.writable(out)

@@ -1,4 +1,4 @@
-"""Tasks that score themselves: line, square, facts, arithmetic, countdown and code are drawn; benchmarks are read."""
+"""Tasks that score themselves: line, square, facts, arithmetic, countdown and code are drawn, benchmarks are read."""
 
 from dllm_decode.tasks.base import Example, Task
 from dllm_decode.tasks.generated.arithmetic import ArithmeticTask

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,15 +38,22 @@ class DatasetTask(Task):
 
     @abstractmethod
     def reference(self, row: Mapping[str, Any]) -> str:
-        """Return an answer that is right."""
+        """Return an answer that is right; empty where the data set holds none."""
+
+    def prompts(self, rows: Sequence[Row], split: str) -> Iterator[Prompt]:
+        """Yield the prompt of every row asked, for tasks whose prompts show other rows; "" is no split, but all of a file."""
+        yield from map(self.prompt, rows)
 
     def extract(self, text: str, row: Mapping[str, Any]) -> Any:
         """Return what counts of an answer, None if there is nothing; the answer without blanks around it by default."""
         return text.strip()
 
-    @abstractmethod
     def accepts(self, extracted: Any, row: Mapping[str, Any]) -> bool | float:
-        """Say whether what was extracted is right, or how good it is; never asked about None, which is wrong."""
+        """Say whether what was extracted is right, or how good it is; by default, whether the reference gives the same.
+
+        It is never asked about None, which is wrong.
+        """
+        return bool(extracted == self.extract(self.reference(row), row))
 
     def prepare(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that are asked, in order: those of one file or published split, some left out or changed."""
@@ -79,7 +86,7 @@ class DatasetTask(Task):
         Raises:
             DataError: The file cannot be read, or a row lacks a column.
         """
-        return [one for file in data_files(path) for one in self._examples(read_rows(file), file)]
+        return [one for file in data_files(path) for one in self._examples(read_rows(file), file, "")]
 
     def origin(self, split: str) -> str:
         """Return which rows a split is made of, and of which revision or file.
@@ -99,7 +106,7 @@ class DatasetTask(Task):
 
     def _split(self, split: str) -> list[Example]:
         found = self._rows(split)
-        examples = self._examples(found.rows, self.data or Path(self.source.hub))
+        examples = self._examples(found.rows, self.data or Path(self.source.hub), split)
         if found.halved:
             examples = half(examples, split)
         if split == "tune":
@@ -120,13 +127,13 @@ class DatasetTask(Task):
         """Leave the rows behind when a task is sent to a worker, which is sent examples as well."""
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
-    def _examples(self, rows: Sequence[tuple[str, Row]], file: Path) -> list[Example]:
+    def _examples(self, rows: Sequence[tuple[str, Row]], file: Path, split: str) -> list[Example]:
         made = []
         asked = self._each(file, "", lambda: self.prepare([{**row, _WHERE: where} for where, row in rows]))
-        for number, kept in enumerate(asked, start=1):
-            row = {name: value for name, value in kept.items() if name != _WHERE}
-            where = kept.get(_WHERE, f"{file.name}:{number}")
-            parts = self._each(file, where, lambda row=row: (self.prompt(row), self.reference(row)))
+        places = [row.pop(_WHERE, f"{file.name}:{number}") for number, row in enumerate(asked, start=1)]
+        prompts = self.prompts(asked, split)
+        for where, row in zip(places, asked, strict=True):
+            parts = self._each(file, where, lambda row=row: (next(prompts), self.reference(row)))
             made.append(Example(where, *parts, row))
         return made
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,10 @@ class Source:
     tune: str = ""
     test: str = ""
     halves: str = ""
+    tune_hub: str = ""
+    """The data set that `tune` is a split of, where it is another one."""
+    shown: str = ""
+    """The split that worked examples in prompts are made of; the tuning split if there is none for that."""
     revision: str | None = None
     """A commit of the data set; None is the newest."""
 
@@ -52,17 +56,20 @@ class Rows:
 
 
 def hub_rows(source: Source, split: str) -> Rows:
-    """Return a split's rows from the hub, or from what `datasets` has kept of it.
+    """Return a split's rows from the hub, or from what `datasets` has kept of it; "shown" is a split as well.
 
     Raises:
         DataError: `datasets` is not installed, or the data set cannot be had.
     """
-    part = source.halves or getattr(source, split)
+    halved = bool(source.halves) and split != "shown"
+    part = source.halves if halved else getattr(source, split)
+    if split == "tune" and source.tune_hub:
+        source = replace(source, hub=source.tune_hub, config=None, revision=None)
     data = _load(source, part)
-    revision = source.revision or _revision(data) or "revision unknown"
+    revision = source.revision or _revision(data)
     rows = [(f"{part}:{place}", dict(row)) for place, row in enumerate(data)]
-    origin = " ".join(filter(None, (source.hub, source.config, part, f"@{revision[:12]}")))
-    return Rows(rows, origin, halved=bool(source.halves))
+    commit = f"@{revision[:12]}" if revision else "of an unknown revision"
+    return Rows(rows, " ".join(filter(None, (source.hub, source.config, part, commit))), halved)
 
 
 def file_rows(path: Path, split: str) -> Rows:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dllm_decode.commands.options import Shape, Shots, find_task
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from dllm_search.tuning import TuneResult
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="A file or folder in the data set's format; both splits are read from it."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 
@@ -52,6 +57,9 @@ def run(
         bool,
         typer.Option(help="Keep what is chosen for `--strategy tuned`, and start from what similar tasks chose."),
     ] = True,
+    data: Data = None,
+    shape: Shape = None,
+    shots: Shots = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -59,11 +67,9 @@ def run(
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
     from dllm_decode.commands.output import note, quiet_stdout
-    from dllm_decode.plugins.registry import load_registry
     from dllm_decode.strategy.strategy import parse_override
 
-    for name in task:
-        load_registry().task(name)
+    tasks = [find_task(name, shape, shots, data) for name in task]
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
@@ -73,9 +79,9 @@ def run(
         try:
             if len(task) == 1:
                 folder = Path("dllm-search") / task[0] if out is None else out
-                results = {task[0]: tune(model, task[0], out=folder, **own, **options)}
+                results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
             else:
-                results = tune_all(model, task, out=out or Path("dllm-search"), **own, **options)
+                results = tune_all(model, tasks, out=out or Path("dllm-search"), **own, **options)
         except KeyboardInterrupt:
             note("interrupted; nothing is lost, the same command goes on from here")
             raise
@@ -86,6 +92,9 @@ def run(
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
+    data: Data = None,
+    shape: Shape = None,
+    shots: Shots = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -93,9 +102,7 @@ def report(
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
     from dllm_decode.commands.output import note, quiet_stdout
-    from dllm_decode.plugins.registry import load_registry
-
-    chosen_task = load_registry().task(task)
+    chosen_task = find_task(task, shape, shots, data)
     folder = options.pop("out") or Path("dllm-search") / task
     with quiet_stdout(as_json):
         from dllm_search.settings import Settings

@@ -18,6 +18,7 @@ CHOICES = {
     "objective": ("pareto", "constrained", "aup"),
     "cost": ("forwards", "seconds", "tokens-per-second"),
     "sampler": ("tpe", "nsga2"),
+    "chat": ("auto", "on", "off"),
 }
 GENERATION = 8
 """Trials of a generation where several workers decode, if nothing else is asked for."""
@@ -41,6 +42,7 @@ class SharedOptions(TypedDict, total=False):
     verify_examples: int
     test_examples: int
     batch_size: int
+    chat: str
     timeout: float | None
     workers: int
     ray_address: str | None
@@ -94,6 +96,9 @@ class Settings(BaseModel):
     )
     test_examples: int = Field(500, ge=1, description="Of the test split, for the report.")
     batch_size: int = Field(64, ge=1, description="Examples decoded together.")
+    chat: str = Field(
+        "auto", description="Chat template for texts: auto (if the model has one), on, off (messages too)."
+    )
     timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial is begun.")
     workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
     ray_address: str | None = Field(
@@ -162,5 +167,7 @@ class Settings(BaseModel):
             names.append("max_drop")
         if self.generation is not None:
             names.append("generation")
+        if self.chat != "auto":
+            names.append("chat")
         timed = {"cost_batch_size": self.timed_together()} if self.cost != "forwards" else {}
         return {**{name: getattr(self, name) for name in names}, **timed}

@@ -217,12 +217,19 @@ def setup(lm: DiffusionLM, task: Task, settings: Settings, space: Space) -> dict
     """Return what must stay the same while a study grows."""
     return {
         "task": task.name,
+        **_task_facts(task),
         "gen_length": task.gen_length,
         "model": lm.fingerprint,
         **settings.fixed(),
         "space": space.fingerprint(),
         "everything": space.whole,
     }
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    """Return what else decides a task's examples and scores: the rows of a data set, the shape of prompts."""
+    origin, chosen = task.origin("tune"), dict(task.settings())
+    return {**({"tuned_on": origin} if origin != "tune" else {}), **({"task_settings": chosen} if chosen else {})}
 
 
 @contextmanager
@@ -261,7 +268,13 @@ def build_search(
 ) -> tuple[Search, TaskObjective]:
     """Return a search of a task with a model, and its objective; `evaluate` decodes, None is the core's own, here."""
     objective = TaskObjective(
-        lm, task, batch_size=settings.batch_size, seed=settings.seed, cache=cache, evaluate=evaluate
+        lm,
+        task,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        cache=cache,
+        chat=settings.chat,  # type: ignore[arg-type]
+        evaluate=evaluate,
     )
     watch = _stopwatch(lm, task, settings, cache)
     # A device that measures time must not be shared.
@@ -282,7 +295,7 @@ def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Pa
     folder = None
     if cache is not False and lm.folder is not None:
         folder = (cache_folder() if cache is True else Path(cache)) / "timings"
-    return Stopwatch(lm, prompts, baseline, size, folder, seed=settings.seed)
+    return Stopwatch(lm, prompts, baseline, size, folder, seed=settings.seed, chat=settings.chat)  # type: ignore[arg-type]
 
 
 def _record(
