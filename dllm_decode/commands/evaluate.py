@@ -189,7 +189,8 @@ def _print(record: RunRecord) -> None:
         ("prompts", chat.get(record.chat, record.chat) + _skipped(record)),
         ("on", f"{record.device} {record.dtype}: {record.device_name}"),
     )
-    for name, value in rows:
+    asked = [(name, value) for name, value in record.task_settings.items()]
+    for name, value in (*rows, *asked):
         console.print(f"  {name:<18} {value}", markup=False, soft_wrap=True)
 
 

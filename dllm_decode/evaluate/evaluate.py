@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.choose import choose_examples
-from dllm_decode.evaluate.executors import Executor, InProcess, Job
+from dllm_decode.evaluate.executors import Executor, InProcess, Job, ModelFacts
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.plugins.registry import load_registry
-from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
+from dllm_decode.strategy.resolve import StrategySource, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
 
+SHORTENED = 8
+"""The part of a model's context that answers get where it is too small for the task's own length."""
 LOOKED_AT = 50
 """Prompts whose lengths say how long a task's prompts are."""
 DEFAULT_LENGTH = Strategy.model_fields["gen_length"].default
@@ -163,7 +165,7 @@ def _here(lm: DiffusionLM | None) -> Executor:
 
 
 def _strategy(
-    model: KnownModel,
+    model: ModelFacts,
     task: Task,
     source: StrategySource,
     gen_length: int | None,
@@ -171,16 +173,26 @@ def _strategy(
     own_examples: bool,
 ) -> tuple[Strategy, tuple[str, ...]]:
     """Return the strategy as the task needs it, and what is to be said of it."""
-    wanted = gen_length or task.gen_length
+    wanted, short = (gen_length, ()) if gen_length else _own_length(model, task)
     looked_at = task.examples("tune", LOOKED_AT) if own_examples and needs_model(source) else []
     prompts = [prompt_text(example.prompt) for example in looked_at]
     found = resolve(source, model, task=task.name, gen_length=wanted, prompts=prompts)
     given, said = found.strategy, (found.note,) if found.note else ()
     resolved, cut = fit(given, wanted)
-    if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, task.gen_length):
-        instead = f"gen_length: {task.gen_length}, the task's, instead of the strategy's {given.gen_length}"
+    if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, wanted):
+        instead = f"gen_length: {wanted}, the task's, instead of the strategy's {given.gen_length}"
         said = (f"{instead} (--gen-length {given.gen_length} keeps it)", *said)
-    return resolved, (*said, *cut)
+    return resolved, (*short, *said, *cut)
+
+
+def _own_length(model: ModelFacts, task: Task) -> tuple[int, tuple[str, ...]]:
+    """Return the length of a task's answers with this model, and what is to be said of it."""
+    limit = model.max_length
+    if task.infill or limit is None or task.gen_length < limit:
+        return task.gen_length, ()
+    length = max(1, limit // SHORTENED)
+    why = f"instead of the task's {task.gen_length}, which leaves no room for a prompt"
+    return length, (f"gen_length: {length}, a part of the model's context of {limit} tokens, {why}",)
 
 
 def fit(strategy: Strategy, gen_length: int) -> tuple[Strategy, tuple[str, ...]]:

@@ -37,6 +37,8 @@ class ModelFacts:
     device_name: str
     chat_template: bool = False
     """Whether it has a chat template that does anything to a text."""
+    max_length: int | None = None
+    """The longest canvas, prompt included, in tokens; None if any."""
 
     @classmethod
     def of(cls, lm: DiffusionLM) -> Self:
@@ -49,6 +51,7 @@ class ModelFacts:
             device=str(lm.device),
             device_name=device_name(lm.device),
             chat_template=lm.has_chat_template,
+            max_length=lm.denoiser.max_length,
         )
 
 
