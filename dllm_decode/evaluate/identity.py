@@ -44,7 +44,8 @@ def outcome_key(
 
     What is at its plainest, no template and no settings of the task, is left out.
     """
-    settings, extra = dict(task.settings()), {}
+    settings = dict(task.settings())
+    extra: dict[str, Any] = {}
     if settings:
         extra["settings"] = settings
     if template:

@@ -43,7 +43,7 @@ class Task(ABC):
     description: ClassVar[str]
     gen_length: ClassVar[int]
     """Canvas positions an answer gets, in tokens."""
-    stop: ClassVar[tuple[str, ...]] = ()
+    stop: tuple[str, ...] = ()
     """Texts that end an answer: the judge sees what stands before the first of them."""
     infill: ClassVar[bool] = False
     """Whether prompts are whole texts with masks inside; the judge then sees the whole text."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -99,10 +100,11 @@ class DatasetTask(Task):
         return f"{split}: {found.origin}{', a seeded half' if found.halved else ''}"
 
     def _rows(self, split: str) -> Rows:
-        return self._keep(
+        kept: Rows = self._keep(
             f"rows {split}",
             lambda: hub_rows(self.source, split) if self.data is None else file_rows(self.data, split),
         )
+        return kept
 
     def _split(self, split: str) -> list[Example]:
         found = self._rows(split)
@@ -115,7 +117,8 @@ class DatasetTask(Task):
         return [one for one in examples if prompt_text(one.prompt) not in tuned]
 
     def _examples_of(self, split: str) -> list[Example]:
-        return self._keep(f"examples {split}", lambda: self._split(split))
+        kept: list[Example] = self._keep(f"examples {split}", lambda: self._split(split))
+        return kept
 
     def _keep(self, name: str, make: Callable[[], Any]) -> Any:
         kept = self.__dict__.setdefault("_kept", {})
@@ -133,8 +136,9 @@ class DatasetTask(Task):
         places = [row.pop(_WHERE, f"{file.name}:{number}") for number, row in enumerate(asked, start=1)]
         prompts = self.prompts(asked, split)
         for where, row in zip(places, asked, strict=True):
-            parts = self._each(file, where, lambda row=row: (next(prompts), self.reference(row)))
-            made.append(Example(where, *parts, row))
+            prompt = self._each(file, where, partial(next, prompts))
+            reference = self._each(file, where, partial(self.reference, row))
+            made.append(Example(where, prompt, reference, row))
         return made
 
     def _each(self, file: Path, where: str, make: Callable[[], Any]) -> Any:

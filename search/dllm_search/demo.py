@@ -88,7 +88,7 @@ def _decode(console: Console, lm: DiffusionLM, task: Task, example: int, seed: i
     for name in STRATEGIES:
         strategy, _ = fit(Strategy.load(name), task.gen_length)
         out = lm.generate([chosen[0].prompt], strategy=strategy, seed=seed, row_ids=[example], trace=True)
-        films.append(film(name, lm, out, task.score(chosen[0], out.texts[0])))
+        films.append(film(name, lm, out, task.score(chosen[0], out.texts[0]) == 1))
     play(console, films)
     console.print()
 

@@ -124,7 +124,7 @@ class Benchmark(DatasetTask):
             return [()] * len(rows)
         known = {True: ", the published ones", False: ", not the published ones", None: ""}[worked.published]
         self._keep("shots", lambda: worked.origin + known)
-        return worked.shots
+        return list(worked.shots)
 
     def _training_rows(self, split: str) -> list[Row]:
         """Return rows that worked examples may be made of; none where nothing but what is asked is at hand."""

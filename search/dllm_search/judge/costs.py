@@ -14,18 +14,18 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from dllm_decode.data.prompt import Prompt
 from dllm_decode.files import write_atomically
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
-    from dllm_decode.data.prompt import Prompt
     from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
 
 ROUNDS = 5
 """Timed pairs of baseline and strategy; the median forgives two that something else disturbed."""
 
-Decode = Callable[[Strategy, Sequence[str]], int]
+Decode = Callable[[Strategy, Sequence[Prompt]], int]
 """Decodes prompts to the end, waits for the device, and returns the tokens up to EOS."""
 
 
@@ -84,7 +84,7 @@ def time_pairs(
     decode: Decode,
     strategy: Strategy,
     baseline: Strategy,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     batch_size: int,
     *,
     rounds: int = ROUNDS,
