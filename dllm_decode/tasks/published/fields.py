@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dllm_decode.errors import DataError
-from dllm_decode.tasks.published.shape import Row
+from dllm_decode.tasks.published.shape import Row, first_rows
 
 LETTERS = "ABCDEFGHIJKLMNOP"
 
@@ -37,6 +37,12 @@ def text(row: Row, *names: str) -> str:
 def tests(row: Row) -> list[str]:
     """Returns the assertions of an MBPP row."""
     return [str(line) for line in field(row, "test_list", "test")]
+
+
+def rows_2_to_4(train: Sequence[Row], rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Returns MBPP's rows 2, 3 and 4, the published examples, for every row asked; the first ones where they are not there."""
+    published = [row for row in train if row.get("task_id") in (2, 3, 4)]
+    return first_rows(published or train, rows, count)
 
 
 _INSTRUCTION = re.compile(r"^Please choose the correct answer to the question: (.*?)\n\n(Answer1: .*)\n\nAnswer format", re.S)

@@ -51,6 +51,31 @@ class Judge:
     seconds: float = 0.0
 
 
+def first_rows(train: Sequence[Row], rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Returns the first `count` training rows for every row asked."""
+    return [list(train[:count])] * len(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The worked examples of a shape's prompt: how many, and where they are had. None is part of this package.
+
+    Attributes:
+        count: How many.
+        digest: `shots.digest` of the published ones, of the first question's where they differ per question; empty where
+            it is not known.
+        installed: ``package:file`` of an evaluator's own file that holds them.
+        shot: Makes one of a training row; None where the data set has no training rows.
+        choose: Chooses training rows, `count` for each row asked; of (train, rows, count).
+    """
+
+    count: int
+    digest: str = ""
+    installed: str = ""
+    shot: Callable[[Row], Shot] | None = None
+    choose: Callable[[Sequence[Row], Sequence[Row], int], list[list[Row]]] = first_rows
+
+
 def _unchanged(rows: Sequence[Row]) -> list[Row]:
     return list(rows)
 
@@ -68,9 +93,7 @@ class Shape:
         prepare: From a file's rows to the rows asked: drops, shuffles, letters.
         prompt: The one text of the evaluator's own form without a chat template.
         one_turn: The messages with the shots inside the one user's turn, for an evaluator that has both forms.
-        shots: How many worked examples the prompt holds.
-        shots_digest: `digest` of the published ones; empty where they differ per question.
-        shot: Makes a worked example of a training row.
+        examples: The worked examples of the prompt; None where it has none.
         stops: The strings at which the evaluator ends an answer.
         defects: What the released rule gets wrong, kept here as it is, one sentence each.
     """
@@ -83,9 +106,7 @@ class Shape:
     prepare: Callable[[Sequence[Row]], list[Row]] = _unchanged
     prompt: Callable[[Row, Sequence[Shot]], str] | None = None
     one_turn: Callable[[Row, Sequence[Shot]], list[Message]] | None = None
-    shots: int = 0
-    shots_digest: str = ""
-    shot: Callable[[Row], Shot] | None = None
+    examples: Examples | None = None
     stops: tuple[str, ...] = ()
     defects: tuple[str, ...] = field(default=())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from dllm_decode.tasks.published.shape import Row
 
@@ -27,8 +27,7 @@ def first(pattern: re.Pattern[str], text: str) -> str:
     return found[1].strip() if found else INVALID
 
 
-def draws(train: Sequence[Row], count: int, seed: int = 1234) -> Iterator[list[Row]]:
-    """Yields `count` training rows for each question in turn, one generator for all: the order of questions matters."""
-    generator = random.Random(seed)
-    while True:
-        yield generator.sample(list(train), count)
+def drawn(train: Sequence[Row], rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Draws `count` training rows for each question in turn, one generator for all: the order of questions matters."""
+    generator = random.Random(1234)
+    return [generator.sample(list(train), count) for _ in rows]

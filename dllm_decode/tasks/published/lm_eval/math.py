@@ -17,7 +17,7 @@ from dllm_decode.tasks.published.lm_eval.math_text import same_value, shortened
 from dllm_decode.tasks.published.lm_eval.prompts import Form
 from dllm_decode.tasks.published.needs import need
 from dllm_decode.tasks.published.opencompass.math import boxed
-from dllm_decode.tasks.published.shape import Judge, Row, Shape, Shot
+from dllm_decode.tasks.published.shape import Examples, Judge, Row, Shape, Shot
 
 INVALID = "[invalidanswer]"
 _CLOSED = re.compile(r"Final Answer: The final answer is(.*?). I hope it is correct.")
@@ -26,7 +26,10 @@ _CLOSED = re.compile(r"Final Answer: The final answer is(.*?). I hope it is corr
 def gold(row: Row) -> str:
     """Returns the inside of the solution's last box; the row's answer where it has no solution."""
     if "solution" in row:
-        return boxed(field_text(row, "solution")) or ""
+        worked = field_text(row, "solution")
+        if "\\boxed " in worked:
+            return worked.split("\\boxed ")[-1].split("$")[0]
+        return boxed(worked) or ""
     return field_text(row, "answer", "ground_truth_answer")
 
 
@@ -58,8 +61,16 @@ _FORM = Form(lambda row: f"Problem:\n{field_text(row, 'problem', 'question')}\n\
 
 
 def reference(row: Row) -> str:
-    """Returns the solution and the examples' closing sentence."""
-    return f"{solution(row)}\nFinal Answer: The final answer is ${gold(row)}$. I hope it is correct."
+    """Returns the solution and the examples' closing sentence, which their own solutions already have."""
+    worked = solution(row)
+    if worked.endswith("I hope it is correct."):
+        return worked
+    return f"{worked}\nFinal Answer: The final answer is ${gold(row)}$. I hope it is correct."
+
+
+def shot(row: Row) -> Shot:
+    """Makes a worked example of a training row."""
+    return Shot(_FORM.question(row), reference(row))
 
 
 MINERVA_MATH = Shape(
@@ -73,8 +84,12 @@ MINERVA_MATH = Shape(
         "math_verify": Judge(lambda *_: None, math_verify),
     },
     reference=reference,
-    shots=4,
-    shot=lambda row: Shot(_FORM.question(row), reference(row)),
+    examples=Examples(
+        count=4,
+        digest="4ca26966348c42d68ad0389d67133b4c9791df286020fe5125b75e5fde54cdbe",
+        installed="lm_eval:tasks/minerva_math/utils.py",
+        shot=shot,
+    ),
     stops=("Problem:",),
     defects=(
         "exact_match refuses an answer that lacks the examples' closing sentence",

@@ -5,19 +5,21 @@ examples are MBPP's rows 2, 3 and 4: see `dllm_decode.tasks.published.shots`.
 
 Known defects, kept: `MBPP_INSTRUCT` puts three backticks before the text and reads a word behind them as the language, so a
 ``def`` or ``import`` at the very start is lost (1 of 500 gold answers passes so; 499 where a newline comes first); `MBPP` runs
-the text as it is, so a fence is refused. Row 367 of the test file refuses its own code.
+the text as it is, so a fence is refused. Problem 367 refuses its own code: it
+needs the row's setup code, which is never run.
 """
 
 from __future__ import annotations
 
 import re
 
-from dllm_decode.tasks.published.fields import tests
+from dllm_decode.tasks.published.fields import rows_2_to_4, tests
 from dllm_decode.tasks.published.fields import text as field_text
 from dllm_decode.tasks.published.lm_eval.prompts import Form
-from dllm_decode.tasks.published.shape import Judge, Row, Shape, Shot
+from dllm_decode.tasks.published.shape import Examples, Judge, Row, Shape, Shot
 
 SECONDS = 3.0
+INSTALLED = "lm_eval:tasks/mbpp/utils.py"
 _FENCED = re.compile(r"```\w*\n?(.*?)\n?```", re.DOTALL)
 
 
@@ -51,6 +53,16 @@ _INSTRUCT = Form(
     begun=lambda _: "\n```python\n",
 )
 
+def shot(row: Row) -> Shot:
+    """Makes a worked example of a training row."""
+    return Shot(_FORM.question(row), field_text(row, "code") + "\n[DONE]")
+
+
+def shot_instruct(row: Row) -> Shot:
+    """Makes a worked example of a training row, for the instruct form."""
+    return Shot(_INSTRUCT.question(row), f"\n```python\n{field_text(row, 'code')}\n```")
+
+
 MBPP = Shape(
     evaluator="lm-eval",
     task="mbpp",
@@ -59,8 +71,13 @@ MBPP = Shape(
     prompt=_FORM.prompt,
     judges={"pass_at_1": Judge(lambda _, text: text, program=program, seconds=SECONDS)},
     reference=lambda row: field_text(row, "code"),
-    shots=3,
-    shot=lambda row: Shot(_FORM.question(row), field_text(row, "code") + "\n[DONE]"),
+    examples=Examples(
+        count=3,
+        digest="13b2ce3afbc87a51daf162d9484688dccec6852bc274f90f0fded1c7102e0d76",
+        installed=INSTALLED,
+        shot=shot,
+        choose=rows_2_to_4,
+    ),
     stops=("[DONE]",),
     defects=("code in a fence is refused",),
 )
@@ -74,7 +91,12 @@ MBPP_INSTRUCT = Shape(
         "pass_at_1": Judge(lambda _, text: extract_instruct(text), program=program_instruct, seconds=SECONDS)
     },
     reference=lambda row: f"\n{field_text(row, 'code')}\n```",
-    shots=3,
-    shot=lambda row: Shot(_INSTRUCT.question(row), f"\n```python\n{field_text(row, 'code')}\n```"),
+    examples=Examples(
+        count=3,
+        digest="b397a3ef8da40e04fa28a33f99764bf68dcc93393dcb7b27a3108219b229c4e1",
+        installed=INSTALLED,
+        shot=shot_instruct,
+        choose=rows_2_to_4,
+    ),
     defects=("a def or import at the very start is read as the fence's language and lost",),
 )

@@ -9,12 +9,13 @@ Known defects, kept: the first "answer is" counts, also in the reasoning; a colo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from dllm_decode.tasks.published.fields import field, lettered
 from dllm_decode.tasks.published.fields import text as field_text
 from dllm_decode.tasks.published.lm_eval.matching import first
 from dllm_decode.tasks.published.lm_eval.prompts import Form
-from dllm_decode.tasks.published.shape import Judge, Row, Shape, Shot
+from dllm_decode.tasks.published.shape import Examples, Judge, Row, Shape, Shot
 
 _ANSWER_IS = re.compile(r"answer is \(?([ABCDEFGHIJ])\)?")
 
@@ -40,6 +41,11 @@ def shot(row: Row) -> Shot:
     )
 
 
+def of_category(train: Sequence[Row], rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Returns the first `count` validation rows of each row's own category."""
+    return [[shown for shown in train if shown["category"] == row["category"]][:count] for row in rows]
+
+
 def extract(text: str) -> str:
     """Returns the letter behind the first "answer is"."""
     return first(_ANSWER_IS, text)
@@ -60,8 +66,7 @@ MMLU_PRO = Shape(
     prompt=_FORM.prompt,
     judges={"custom-extract": Judge(lambda _, text: extract(text), correct)},
     reference=lambda row: f"The answer is ({field_text(row, 'answer', 'gold')}).",
-    shots=5,
-    shot=shot,
+    examples=Examples(5, shot=shot, choose=of_category),
     stops=("Question:",),
     defects=("a colon before the letter refuses it: 'The answer is: C'",),
 )

@@ -19,7 +19,7 @@ from dllm_decode.tasks.published.fields import lettered
 from dllm_decode.tasks.published.fields import text as field_text
 from dllm_decode.tasks.published.opencompass.turns import asked
 from dllm_decode.tasks.published.options import prepare_with, shuffled
-from dllm_decode.tasks.published.shape import Judge, Message, Row, Shape, Shot
+from dllm_decode.tasks.published.shape import Examples, Judge, Message, Row, Shape, Shot
 
 _SAID = re.compile(r"The correct answer is \((.*?)\)", re.IGNORECASE | re.DOTALL)
 _ANSWER = re.compile(r"ANSWER\s*:\s*([A-D])", re.IGNORECASE)
@@ -92,7 +92,11 @@ GPQA = Shape(
     judges={"letter": Judge(lambda _, text: extract(text), correct)},
     reference=lambda row: f"The correct answer is ({row['answer']})",
     prepare=prepare_with(lambda count: shuffled(count, 0, range(4))),
-    shots=5,
+    examples=Examples(
+        count=5,
+        digest="21bfd768844dbbc3713148420cf47e49dee3d06c48dafb1f3506ce7acf37b8c1",
+        installed="opencompass:configs/datasets/gpqa/gpqa_fewshot_gen.py",
+    ),
     defects=("{A} to {D} inside a question become the option's text",),
 )
 GPQA_GEN = Shape(

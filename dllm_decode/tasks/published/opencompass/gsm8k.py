@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from dllm_decode.tasks.published.fields import text as field_text
 from dllm_decode.tasks.published.opencompass.turns import asked
-from dllm_decode.tasks.published.shape import Judge, Message, Row, Shape, Shot
+from dllm_decode.tasks.published.shape import Examples, Judge, Message, Row, Shape, Shot
 
 _NUMBER = re.compile(r"-?\d+\.\d+|-?\d+")
 _NOTE = re.compile(r"<<.*?>>")
@@ -61,7 +61,11 @@ GSM8K = Shape(
     messages=messages,
     judges={"last-number": Judge(lambda _, text: extract(text), correct)},
     reference=lambda row: f"The answer is {gold(row)}",
-    shots=4,
-    shot=shot,
+    examples=Examples(
+        count=4,
+        digest="1050f47f0a93a02a147b204713b5d2db3dbd09b015589f32dc4b0f2fe241e976",
+        installed="opencompass:configs/datasets/gsm8k/gsm8k_gen_1d7fe4.py",
+        shot=shot,
+    ),
     defects=("a thousands comma splits a number: 70,000 reads as 000",),
 )

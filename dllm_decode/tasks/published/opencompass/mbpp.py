@@ -6,7 +6,8 @@ Source: the OpenCompass forks of ML-GSAI/LLaDA (b7e6c3565f19) and TH-AI-Lab-PKU/
 Known defects, kept: code is cut at the word DONE, and a BEGIN inside another word begins it; code that ends with a
 single-quoted string loses the quote; a fence inside the marks loses everything; a value equal to everything passes every
 assertion; a row's setup code is never run. The released scorer dies as a whole where code calls ``os._exit``; here that
-answer is wrong. Rows 44, 217, 337 and 367 of the test file refuse their own code (on Python 3.11).
+answer is wrong. Four of the 500 test problems refuse their own code: 44, 217 and 337 end with a single-quoted string, 367
+needs its setup code.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from dllm_decode.tasks.published.fields import tests
+from dllm_decode.tasks.published.fields import rows_2_to_4, tests
 from dllm_decode.tasks.published.fields import text as field_text
 from dllm_decode.tasks.published.opencompass.turns import asked
-from dllm_decode.tasks.published.shape import Judge, Message, Row, Shape, Shot
+from dllm_decode.tasks.published.shape import Examples, Judge, Message, Row, Shape, Shot
 
 SECONDS = 9.0
 
@@ -78,8 +79,13 @@ MBPP = Shape(
     messages=messages,
     judges={"pass@1": Judge(lambda _, text: extract(text), program=program, seconds=SECONDS)},
     reference=reference,
-    shots=3,
-    shot=shot,
+    examples=Examples(
+        count=3,
+        digest="ee8ed452b0dfca1ec8bdc093e9f04659b81c5f694421898e1caf197d93bffa54",
+        installed="opencompass:configs/datasets/mbpp/mbpp_gen_830460.py",
+        shot=shot,
+        choose=rows_2_to_4,
+    ),
     defects=(
         "code with the word DONE or BEGIN in it is cut there",
         "code that ends with a single-quoted string loses its last quote",
