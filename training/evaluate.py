@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from dllm_decode.programs import permitted
 from dllm_decode.tasks import Example, Task
 from training.data import encode_prompts
 from training.model import BidirectionalLlama
@@ -95,5 +96,6 @@ def outcomes(
             forward, canvas, valid, length=length, steps=steps or length, block=block or length, mask=mask
         )
         texts += answer_texts(tokenizer, answers)
-    right = task.score_many(list(zip(examples, texts, strict=True)))
+    with permitted():
+        right = task.score_many(list(zip(examples, texts, strict=True)))
     return list(zip(examples, texts, right, strict=True))

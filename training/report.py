@@ -74,7 +74,7 @@ def measure(lm: DiffusionLM, task: Task, tune: int, test: int) -> dict[str, Any]
 
 
 def _run(lm: DiffusionLM, task: Task, strategy: Strategy, split: str, limit: int) -> RunRecord:
-    record = evaluate(lm, task, strategy, split=split, limit=limit).record
+    record = evaluate(lm, task, strategy, split=split, limit=limit, run_programs=True).record
     sys.stderr.write(f"{task.name:<11} {split:<5} {record.forward_passes:6.2f} forwards {record.accuracy:6.1%}\n")
     return record
 

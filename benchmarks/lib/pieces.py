@@ -208,6 +208,7 @@ def _work(piece: Piece) -> tuple[Piece, Measured]:
             batch_size=batch_size,
             seed=seed,
             gen_length=piece.strategy.gen_length,
+            run_programs=True,
         )
     except DecodeError as error:
         return piece, Measured(problem=str(error))

@@ -21,6 +21,7 @@ from dllm_decode.evaluate.agreement import Work, compare, measured
 from dllm_decode.evaluate.evaluate import fast_dtype, fit
 from dllm_decode.evaluate.record import device_name, versions
 from dllm_decode.files import write_atomically
+from dllm_decode.programs import permitted
 from dllm_decode.tasks.base import Example, Task
 
 RESULTS = Path(__file__).parents[1] / "results" / "agreement.json"
@@ -77,7 +78,8 @@ def measure(
 
 def score(task: Task, examples: Sequence[Example], work: Work) -> dict[str, float]:
     """Return a run's accuracy, its mean of forward passes and its seconds."""
-    correct = task.score_many(list(zip(examples, work.generation.texts, strict=True)))
+    with permitted():
+        correct = task.score_many(list(zip(examples, work.generation.texts, strict=True)))
     return {
         "accuracy": sum(correct) / len(examples),
         "forward_passes": float(work.generation.forward_passes.double().mean()),

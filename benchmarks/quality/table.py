@@ -65,6 +65,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, RunRecord]]:
                 limit=options.limit,
                 batch_size=options.batch_size,
                 seed=options.seed,
+                run_programs=True,
             )
             record = records.setdefault(task, {})[strategy] = done.record
             sys.stderr.write(

@@ -91,6 +91,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             verify_examples=1000,
             test_examples=options.limit,
             out=options.studies / name,
+            run_programs=True,
             say=lambda line: sys.stderr.write(line + "\n"),
         )
         tasks[name] = compare(lm, name, result, options.limit)
@@ -104,7 +105,7 @@ def compare(lm: Any, task: str, result: TuneResult, limit: int) -> dict[str, Any
     length = reference.gen_length
 
     def line(name: str, strategy: Strategy) -> Line:
-        done = evaluate(lm, task, strategy, limit=limit)
+        done = evaluate(lm, task, strategy, limit=limit, run_programs=True)
         return Line(name, strategy, tuple(done.correct), done.record.forward_passes)
 
     chosen = line("tuned", result.strategy)

@@ -25,6 +25,7 @@ from dllm_decode.decoding.loop import decode
 from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.generation.answers import answer_texts
 from dllm_decode.plugins.registry import load_registry
+from dllm_decode.programs import permitted
 from dllm_decode.tasks.base import Example, Task
 
 RESULTS = Path(__file__).parents[1] / "results" / "throughput.json"
@@ -97,12 +98,13 @@ def measure(
     found: dict[str, Any] = {}
 
     def full() -> None:
-        found["full"] = evaluate(lm, task, strategy, limit=examples, batch_size=size, cache=False)
+        found["full"] = evaluate(lm, task, strategy, limit=examples, batch_size=size, cache=False, run_programs=True)
 
     def plain() -> None:
         answers = list(plain_batches(lm, prompts, strategy, size))
         texts = [text for part in answers for text in answer_texts(lm.tokenizer, part, lm.special)]
-        found["right"] = task.score_many(list(zip(task.made, texts, strict=True)))
+        with permitted():
+            found["right"] = task.score_many(list(zip(task.made, texts, strict=True)))
         found["plain"] = torch.cat(answers)
 
     for repeat in range(repeats):

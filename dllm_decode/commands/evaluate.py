@@ -62,11 +62,16 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
+    run_programs: options.RunPrograms = False,
     cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
     as_json: options.Json = False,
 ) -> None:
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
+    from dllm_decode.programs import permitted, require_for
+
     chosen = options.find_task(task, shape, shots)
+    with permitted(run_programs):
+        require_for(chosen)
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = options.known_strategy(strategy, changed)
     options.writable(out)
@@ -100,6 +105,7 @@ def evaluate(
                 cache=cache,
                 progress=report,
                 executor=executor,
+                run_programs=run_programs,
             )
         for line in done.record.notes:
             note(line)

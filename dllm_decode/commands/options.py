@@ -49,6 +49,10 @@ Shots = Annotated[
     Path | None,
     typer.Option("--shots", help="A file of the worked examples that a benchmark's prompts show."),
 ]
+RunPrograms = Annotated[
+    bool,
+    typer.Option("--run-programs", help="Let the task run programs that the model wrote, on this machine."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 

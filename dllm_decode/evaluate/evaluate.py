@@ -21,6 +21,7 @@ from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.plugins.registry import load_registry
+from dllm_decode.programs import is_permitted, permitted, require_for
 from dllm_decode.strategy.resolve import StrategySource, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy
 
@@ -74,6 +75,7 @@ def evaluate(
     cache: bool | Path = True,
     progress: Progress | None = None,
     executor: Executor | None = None,
+    run_programs: bool = False,
 ) -> Evaluation:
     """Decode a task's examples with a strategy and score the answers.
 
@@ -98,12 +100,17 @@ def evaluate(
             that was not loaded from a folder are never kept.
         progress: Called whenever examples are finished.
         executor: Where to decode, e.g. a `RayExecutor`; None is in this process.
+        run_programs: Whether the task may run programs that the model wrote, if that is how it judges.
 
     Raises:
-        DecodeError: Unknown names, an unreadable data file, a strategy that cannot serve the task's length.
+        DecodeError: Unknown names, an unreadable data file, a strategy that cannot serve the task's length, a task that
+            has to run programs and may not.
     """
     started = time.perf_counter()
     task = load_registry().task(task) if isinstance(task, str) else task
+    with permitted(run_programs):
+        require_for(task)
+        may_run = is_permitted()
     executor = executor or _here(lm)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
@@ -113,7 +120,7 @@ def evaluate(
     kept = Kept(chosen.examples, store, progress)
     resumed = kept.done
     phases = {"examples": time.perf_counter() - started, "decode": 0.0, "score": 0.0}
-    job = Job(resolved, task, chosen.examples, chosen.places, seed, batch_size, chat, skip_long)
+    job = Job(resolved, task, chosen.examples, chosen.places, seed, batch_size, chat, skip_long, may_run)
     run_missing(executor, job, kept, phases)
     found = kept.all()
     skipped = tuple(chosen.examples[number].id for number in sorted(kept.skipped))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import device_name
+from dllm_decode.programs import permitted
 
 if TYPE_CHECKING:
     from dllm_decode.generation.answers import Generation
@@ -71,6 +72,8 @@ class Job:
     """Whether a text goes through the model's chat template."""
     skip_long: bool = False
     """Whether prompts that do not fit the model's context are left out rather than refused."""
+    run_programs: bool = False
+    """Whether the judge may run programs that the model wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ class InProcess:
         for places, out in self._decoded(job, kept) if kept else ():
             numbers = [kept[place] for place in places]
             scoring = time.perf_counter()
-            made = judge(self.lm, job.task, [job.examples[number] for number in numbers], out)
+            with permitted(job.run_programs):
+                made = judge(self.lm, job.task, [job.examples[number] for number in numbers], out)
             seconds = {"decode": out.seconds, "score": time.perf_counter() - scoring}
             yield Finished(numbers, made, seconds)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ import pytest
 
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import DataError
+from dllm_decode.programs import permitted
 from dllm_decode.tasks.base import SPLITS, Example, Task
 from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.testing.config_suite import fail
@@ -35,6 +36,12 @@ class TaskSuite:
     open_ended: ClassVar[bool] = False
     """Whether many answers are right that have nothing to do with the prompt, or none is known: references may then be
     empty, and an answer to something else may be accepted."""
+
+    @pytest.fixture(autouse=True)
+    def _programs_may_run(self) -> Iterator[None]:
+        """What is judged here was written by the task's author, not by a model."""
+        with permitted():
+            yield
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run every test that asks for a `task` on each of `tasks`."""

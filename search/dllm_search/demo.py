@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dllm_decode.commands.options import RunPrograms
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError
 
@@ -36,6 +37,7 @@ def demo(
     examples: Annotated[int, typer.Option("--examples", min=1, help="Tuning examples for each.")] = 200,
     test_examples: Annotated[int, typer.Option("--test-examples", min=1, help="For the final table.")] = 500,
     seed: Annotated[int, typer.Option("--seed", help="Of the search and of the decoding noise.")] = 0,
+    run_programs: RunPrograms = False,
     out: Annotated[Path, typer.Option("--out", help="Folder for the tuned strategy.")] = Path(
         "dllm-decode-demo"
     ),
@@ -43,9 +45,12 @@ def demo(
     """Watch LLaDA's rule and SAID decode, then search a faster schedule for one task: one or two minutes."""
     from dllm_decode.commands.output import messages, results
     from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.programs import permitted, require_for
 
     registry = load_registry()
     searched = registry.task(task)
+    with permitted(run_programs):
+        require_for(searched)
     console, started = results(), time.perf_counter()
     with messages().status("loading the model"):
         from dllm_search.tuning import load
@@ -66,7 +71,8 @@ def demo(
         _decode(console, lm, registry.task(name), example, seed)
     console.print(f"[bold]Search[/] on {task}: fewest forward passes at the accuracy of LLaDA's rule\n")
     (out / "study.journal").unlink(missing_ok=True)
-    _tune(console, lm, searched, trials, examples, test_examples, seed, out)
+    with permitted(run_programs):
+        _tune(console, lm, searched, trials, examples, test_examples, seed, out)
     console.print(
         f"\n{time.perf_counter() - started:.0f} s in all. Next: dllm-decode --help", highlight=False
     )

@@ -67,9 +67,13 @@ def run(
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
     from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.programs import permitted, require_for
     from dllm_decode.strategy.strategy import parse_override
 
     tasks = [find_task(name, shape, shots, data) for name in task]
+    with permitted(options["run_programs"]):
+        for one in tasks:
+            require_for(one)
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
@@ -88,7 +92,7 @@ def run(
     _show(results, as_json)
 
 
-@with_settings(only=("storage", "study", "out", "verify_examples", "test_examples", "batch_size"))
+@with_settings(only=("storage", "study", "out", "verify_examples", "test_examples", "batch_size", "run_programs"))
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
@@ -102,7 +106,11 @@ def report(
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
     from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.programs import permitted, require_for
+
     chosen_task = find_task(task, shape, shots, data)
+    with permitted(options["run_programs"]):
+        require_for(chosen_task)
     folder = options.pop("out") or Path("dllm-search") / task
     with quiet_stdout(as_json):
         from dllm_search.settings import Settings

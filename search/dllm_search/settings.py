@@ -47,6 +47,7 @@ class SharedOptions(TypedDict, total=False):
     workers: int
     ray_address: str | None
     generation: int | None
+    run_programs: bool
 
 
 class Options(SharedOptions, total=False):
@@ -109,6 +110,9 @@ class Settings(BaseModel):
         ge=1,
         description="Trials drawn together, which do not know each other's results; the study's own, else 8 with "
         "several workers, else 1.",
+    )
+    run_programs: bool = Field(
+        False, description="Let the task run programs that the model wrote, on this machine."
     )
 
     def __init__(self, **options: Unpack[Options]) -> None:

@@ -19,6 +19,7 @@ from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
 from dllm_decode.plugins.registry import load_registry
+from dllm_decode.programs import permitted, require_for
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.function_task import function_task
 from dllm_search.judge.candidate import Candidate
@@ -107,11 +108,13 @@ def tune(
     """
     settings = Settings(**options)
     chosen_task = as_task(task, prompts, gen_length)
+    with permitted(settings.run_programs):
+        require_for(chosen_task)
     timed = settings.cost != "forwards"
     space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
     lm = load(model, device, dtype)
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
-    with workers(lm, settings, device) as evaluate:
+    with permitted(settings.run_programs), workers(lm, settings, device) as evaluate:
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
         folder = chosen_folder(presets)
         if folder is not None:
@@ -169,6 +172,9 @@ def tune_all(
     names = [task.name for task in resolved]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"task: given more than once: {', '.join(twice)}")
+    with permitted(options.get("run_programs", False)):
+        for each in resolved:
+            require_for(each)
     lm = load(model, device, dtype)
     found = {}
     for task in resolved:
@@ -198,7 +204,8 @@ def report_on(
     """Make the report of a study anew, without trying anything; outcomes kept from the search are used again."""
     search, objective = build_search(lm, task, settings, True, say)
     record = _record(lm, settings, study.study_name, None, search, objective)
-    return _written(search.conclude(study, record), study, settings, say)
+    with permitted(settings.run_programs):
+        return _written(search.conclude(study, record), study, settings, say)
 
 
 def load(model: str | Path | DiffusionLM, device: str | None, dtype: str | None) -> DiffusionLM:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 
 import pytest
 
 from dllm_decode.errors import DecodeError
+from dllm_decode.programs import permitted
 from dllm_decode.tasks import TASKS, Example, Task, training_examples
 from dllm_decode.tasks.generated.base import held_out_prompts
 from dllm_decode.tasks.generated.code import CodeTask
@@ -32,6 +33,14 @@ SPOILERS: tuple[Callable[[str], str], ...] = (
     lambda text: text + "7",
     lambda text: "?" + text,
 )
+
+
+@pytest.fixture(autouse=True)
+def _programs_may_run() -> Iterator[None]:
+    with permitted():
+        yield
+
+
 every_task = pytest.mark.parametrize("task_type", TASKS, ids=lambda task_type: task_type.name)
 
 
@@ -194,7 +203,7 @@ def _code(family: str, k: int = 3) -> Example:
         ("divisible", "def f(n):\n    return n % 3", False),
         ("list-above", "def f(items):\n    return [i for i in items if 3 < i]", True),
         ("add", "def f(x):\n    while True: pass", False),
-        ("add", "import os\ndef f(x):\n    return x + 3", False),
+        ("add", "import os\ndef f(x):\n    return x + 3", True),
         ("add", "def f(x):\n    return [0] * 10 ** 12", False),
         ("text-upper", "def f(s):\n    return s.upper()", True),
     ],

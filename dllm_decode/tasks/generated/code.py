@@ -1,7 +1,7 @@
 """Small Python functions from a description, judged by running them on hidden inputs.
 
 Argument names and one of several equivalent bodies are free, so the parts of an answer must agree.
-What the descriptions are is in `code_families`; how a program is run safely is in `code_runner`.
+What the descriptions are is in `code_families`; how a program is run apart from its judge is in `dllm_decode.programs`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
+from dllm_decode.programs import ByValues, Limits, require_for, run
 from dllm_decode.tasks.base import Example
 from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.tasks.generated.code_families import FAMILIES, NAMES_FOR, Family
-from dllm_decode.tasks.running import run_cases
 
 FUNCTION_NAMES = "solve apply convert check work answer compute handle process make".split()
+LIMITS = Limits(seconds=2, memory=512 << 20)
 PHRASINGS = (
     "Write a function {function} that {description}.",
     "Define {function}, which {description}.",
@@ -29,6 +30,7 @@ class CodeTask(GeneratedTask):
     name: ClassVar[str] = "code"
     description: ClassVar[str] = "Write a small Python function from a description; run on hidden inputs."
     gen_length: ClassVar[int] = 32
+    runs_programs: ClassVar[bool] = True
 
     def sample(self, rng: random.Random) -> Example:
         family = rng.choice(FAMILIES)
@@ -43,8 +45,9 @@ class CodeTask(GeneratedTask):
         return self.score_many([(example, text)])[0]
 
     def score_many(self, pairs: Sequence[tuple[Example, str]]) -> list[bool]:
-        """Runs all programs in one worker process; each has its own time limit."""
-        return run_cases([_case(example, text) for example, text in pairs])
+        """Runs the programs several at a time; each has a process and a time limit of its own."""
+        require_for(self)
+        return [verdict.passed for verdict in run([_calls(example, text) for example, text in pairs])]
 
 
 def _program(family: Family, function: str, constants: dict[str, int], rng: random.Random) -> str:
@@ -53,10 +56,11 @@ def _program(family: Family, function: str, constants: dict[str, int], rng: rand
     return f"def {function}({', '.join(names.values())}):\n    return {body}"
 
 
-def _case(example: Example, text: str) -> tuple[str, str, list[tuple[tuple[object, ...], object]]]:
+def _calls(example: Example, text: str) -> ByValues:
     meta = example.meta
     family = next(family for family in FAMILIES if family.name == meta["family"])
     truth = family.truth(meta["k"], meta["m"])
     rng = random.Random(f"hidden/{example.prompt}")
     inputs = [family.draw(meta["k"], rng) for _ in range(12)]
-    return text, meta["function"], [(arguments, truth(*arguments)) for arguments in inputs]
+    cases = [(arguments, truth(*arguments)) for arguments in inputs]
+    return ByValues(text, meta["function"], cases, LIMITS)
