@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dllm_decode.data.prompt import Prompt
 from dllm_decode.errors import DataError
+from dllm_decode.programs import require_for
 from dllm_decode.tasks.base import Example
 from dllm_decode.tasks.dataset import DatasetTask
 from dllm_decode.tasks.files import Row
@@ -96,7 +97,13 @@ class Benchmark(DatasetTask):
         Raises:
             ConfigError: They are programs, and there is no leave to run any.
         """
-        grades = self.shape.grade([(example.meta, text) for example, text in pairs])
+        rows = [(example.meta, text) for example, text in pairs]
+        if self.runs_programs:
+            from dllm_decode.tasks.benchmarks.running import grades as passed
+
+            require_for(self)
+            return passed(self.shape.judge, rows)
+        grades = self.shape.grade(rows)
         return [grade if 0 < grade < 1 else grade == 1 for grade in grades]
 
     def _split(self, split: str) -> list[Example]:
