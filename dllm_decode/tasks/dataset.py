@@ -29,7 +29,8 @@ class DatasetTask(Task):
     mapping of columns; it becomes `Example.meta`.
     """
 
-    source: ClassVar[Source]
+    source: ClassVar[Source | None] = None
+    """None for a data set that lies in a file of one's own alone: see `data`."""
     data: Path | None = None
     """The file or folder that both splits are read from instead of the source."""
 
@@ -100,15 +101,19 @@ class DatasetTask(Task):
         return f"{split}: {found.origin}{', a seeded half' if found.halved else ''}"
 
     def _rows(self, split: str) -> Rows:
-        kept: Rows = self._keep(
-            f"rows {split}",
-            lambda: hub_rows(self.source, split) if self.data is None else file_rows(self.data, split),
-        )
+        kept: Rows = self._keep(f"rows {split}", lambda: self._read(split))
         return kept
+
+    def _read(self, split: str) -> Rows:
+        if self.data is not None:
+            return file_rows(self.data, split)
+        if self.source is None:
+            raise DataError(f"task {self.name!r} has no source; give the data set's file with --data and --split")
+        return hub_rows(self.source, split)
 
     def _split(self, split: str) -> list[Example]:
         found = self._rows(split)
-        examples = self._examples(found.rows, self.data or Path(self.source.hub), split)
+        examples = self._examples(found.rows, self.data or Path(self.source.hub if self.source else self.name), split)
         if found.halved:
             examples = half(examples, split)
         if split == "tune":

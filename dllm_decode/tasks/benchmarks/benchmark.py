@@ -135,8 +135,9 @@ class Benchmark(DatasetTask):
 
     def _training_rows(self, split: str) -> list[Row]:
         """Return rows that worked examples may be made of; none where nothing but what is asked is at hand."""
-        own = self.data is None and bool(self.source.shown)
-        if split == "" or (self.data is None and not (own or self.source.tune)):
+        source = self.source if self.data is None else None
+        own = source is not None and bool(source.shown)
+        if split == "" or (source is not None and not (own or source.tune)):
             return []
         try:
             found = self._rows("shown" if own else "tune")
