@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 _POSTSCRIPTS = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
 _CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
@@ -40,7 +41,7 @@ def number_placeholders(text: str, num_placeholders: int) -> bool:
 def postscript(text: str, postscript_marker: str) -> bool:
     """The marker is found, case aside and with blanks between its letters."""
     marker = _POSTSCRIPTS.get(postscript_marker, postscript_marker.lower())
-    return re.search(rf"\s*{marker}.*$", text.lower(), re.MULTILINE) is not None
+    return re.search(marker, text.lower()) is not None
 
 
 def number_bullet_lists(text: str, num_bullets: int) -> bool:
@@ -114,7 +115,7 @@ def no_comma(text: str) -> bool:
     return "," not in text
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "length_constraints:number_paragraphs": number_paragraphs,
     "length_constraints:nth_paragraph_first_word": nth_paragraph_first_word,
     "detectable_content:number_placeholders": number_placeholders,

@@ -8,7 +8,7 @@ the same each time; the released checks leave it to chance.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dllm_decode.errors import ConfigError
@@ -86,7 +86,7 @@ def english_lowercase(text: str) -> bool:
     return text.islower() and response_language(text, "en")
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "keywords:existence": existence,
     "keywords:frequency": frequency,
     "keywords:forbidden_words": forbidden_words,

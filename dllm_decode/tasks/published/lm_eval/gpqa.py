@@ -42,7 +42,7 @@ def strict(text: str) -> str:
 def flexible(row: Row, text: str) -> str:
     """Returns the last letter in brackets, or of the last option quoted, or the last behind a colon; in brackets."""
     if found := _BRACKET.findall(text):
-        return found[-1]
+        return str(found[-1])
     # Of options that are equal without punctuation the later letter stays.
     letters = {bare(option): letter for letter, option in zip("ABCD", _options(row), strict=True)}
     longest_first = sorted((re.escape(option) for option in letters), key=len, reverse=True)

@@ -3,8 +3,9 @@ r"""MATH as lm-evaluation-harness asks and judges it: four examples, two metrics
 Source: lm_eval 0.4.13, task ``minerva_math`` and its parts, with math-verify 0.9.0, sympy 1.14 and antlr 4.11. The four
 examples are fixed and not copied here: see `dllm_decode.tasks.published.shots`.
 
-Known defects, kept. exact_match wants the examples' own closing sentence, so a boxed answer alone is refused. math_verify
-takes ``1,-2`` in any order, ``3, pi/2`` for ``(3, pi/2)`` and 52 for ``52_8``; it refuses ``9.``, ``9\%``, ``5 points`` in a
+Known defects, kept. exact_match wants the examples' own closing sentence, so a boxed answer alone is refused; sympy's parser
+stops at what it cannot read, so "3, 5, 7" is 3. math_verify takes ``1,-2`` in any order, ``3, pi/2`` for ``(3, pi/2)``, 52 for
+``52_8``, one base or one power of a unit for another, and .0000673 for .0000672; it refuses ``9.``, ``9\%``, ``5 points`` in a
 box and a bare name.
 """
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 import re
 
 from dllm_decode.tasks.published.fields import text as field_text
-from dllm_decode.tasks.published.lm_eval.math_text import same_value, shortened
+from dllm_decode.tasks.published.lm_eval.math_text import SECONDS, same_value, shortened
 from dllm_decode.tasks.published.lm_eval.prompts import Form
-from dllm_decode.tasks.published.needs import need
+from dllm_decode.tasks.published.needs import can_limit, need, time_limit
 from dllm_decode.tasks.published.opencompass.math import boxed
 from dllm_decode.tasks.published.shape import Examples, Judge, Row, Shape, Shot
 
 INVALID = "[invalidanswer]"
+_HOUR = 3600
 _CLOSED = re.compile(r"Final Answer: The final answer is(.*?). I hope it is correct.")
 
 
@@ -54,7 +56,14 @@ def exact_match(row: Row, text: str) -> bool:
 def math_verify(row: Row, text: str) -> bool:
     """Compares by math-verify what it finds in the solution and in the answer."""
     library = need("math_verify", "mathematical equality")
-    return bool(library.verify(library.parse(solution(row)), library.parse(text)))
+    # Its own limits, five seconds a step, are the clock's and work in the main thread only: ours stands for them.
+    seconds = _HOUR if can_limit() else None
+    try:
+        with time_limit(3 * SECONDS):
+            wanted, found = (library.parse(said, parsing_timeout=seconds) for said in (solution(row), text))
+            return bool(library.verify(wanted, found, timeout_seconds=seconds))
+    except TimeoutError:
+        return False
 
 
 _FORM = Form(lambda row: f"Problem:\n{field_text(row, 'problem', 'question')}\n\nSolution:")
@@ -93,7 +102,8 @@ MINERVA_MATH = Shape(
     stops=("Problem:",),
     defects=(
         "exact_match refuses an answer that lacks the examples' closing sentence",
-        "math_verify takes 1,-2 in any order, 3, pi/2 for (3, pi/2) and 52 for 52_8",
+        "exact_match reads an answer only as far as sympy's parser does: '3, 5, 7' is 3",
+        "math_verify takes 1,-2 in any order, 3, pi/2 for (3, pi/2), 52 for 52_8 and what differs in the seventh decimal",
         "math_verify refuses 9., 9\\% and a bare name",
     ),
 )

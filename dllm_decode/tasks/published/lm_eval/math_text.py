@@ -50,7 +50,7 @@ def _without_units(text: str) -> str:
 
 
 def same_value(a: str, b: str) -> bool:
-    """Says whether two answers are equal as text, or sympy can show within five seconds that their difference is 0."""
+    """Says whether two answers are equal as text, or sympy shows within five seconds that their difference is 0."""
     if a and a == b:
         return True
     sympy, latex = need("sympy", "mathematical equality"), need("sympy.parsing.latex", "mathematical equality")

@@ -24,13 +24,14 @@ SECONDS = 9.0
 
 
 def _patterns() -> Iterator[str]:
+    # Blanks are taken whole (`*+`): to give some back finds nothing more, and takes minutes in a canvas of newlines.
     begins, ends = (r"\[BEGIN\]", "BEGIN"), (r"\[DONE\]", "DONE")
-    for opened, closed in (("'", r"'\s*"), ("'", ""), ("", "")):
+    for opened, closed in (("'", r"'\s*+"), ("'", ""), ("", "")):
         for end in ends:
             for begin in begins:
-                yield rf"{begin}\s*{opened}(.*){closed}{end}"
-    yield from (r"```python\s*(.*)\s*```", r"```\s*(.*)\s*```", r"```python\s*(.*)", r"```\s*(.*)")
-    yield from (r"\[BEGIN\]\s*'(.*)", r"\[BEGIN\](.*)", r"'(.*)'\s*\[DONE\]")
+                yield rf"{begin}\s*+{opened}(.*){closed}{end}"
+    yield from (r"```python\s*+(.*)```", r"```\s*+(.*)```", r"```python\s*+(.*)", r"```\s*+(.*)")
+    yield from (r"\[BEGIN\]\s*+'(.*)", r"\[BEGIN\](.*)", r"'(.*)'\s*+\[DONE\]")
 
 
 _PATTERNS = [re.compile(pattern, re.DOTALL) for pattern in _patterns()]
