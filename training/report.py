@@ -53,13 +53,14 @@ def measure(lm: DiffusionLM, task: Task, tune: int, test: int) -> dict[str, Any]
         strategy, options = in_blocks(recipe, best, length, **changes)
         record = _run(lm, task, strategy, "test", test)
         low, high = record.accuracy_interval
+        leave = " --run-programs" if getattr(task, "runs_programs", False) else ""
         return {
             **{path.rpartition(".")[2]: value for path, value in changes.items()},
             "forwards": round(record.forward_passes, 3),
             "accuracy": record.accuracy,
             "low": round(low, 4),
             "high": round(high, 4),
-            "command": f"dllm-decode eval --task {task.name} {options} --limit {test}",
+            "command": f"dllm-decode eval --task {task.name}{leave} {options} --limit {test}",
         }
 
     budgets = dict.fromkeys(max(length // divisor, length // best) for divisor in DIVISORS)

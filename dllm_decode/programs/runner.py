@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from dllm_decode.programs import slots
 from dllm_decode.programs.inside.channel import BrokenChannelError, Channel
 from dllm_decode.programs.inside.limits import Limits
-from dllm_decode.programs.inside.values import decode, encode, same
+from dllm_decode.programs.inside.values import encode, one_text
 from dllm_decode.programs.permission import require
 
 Work = TypeVar("Work")
@@ -104,7 +104,7 @@ def _within(slot: slots.Slot, kind: str, job: Work, judge: Callable[[_Clocked, W
         clocked.restart(limits.seconds)
         return judge(clocked, job)
     except TimeoutError:
-        return Verdict(False, f"not done after {limits.seconds:g} seconds")
+        return Verdict(False, f"not done after {limits.seconds:g} s")
     except BrokenChannelError:
         return Verdict(False, "its process ended")
     finally:
@@ -138,27 +138,25 @@ class _Clocked:
 
 def _compare(channel: _Clocked, job: ByValues) -> Verdict:
     """Ask for one value after the other; what is wanted stays here."""
-    channel.send({"do": "load", "program": job.program})
-    answer = channel.receive()
+    problem = _problem(channel, {"do": "load", "program": job.program}, None)
     for arguments, want in job.cases:
-        if "raised" in answer:
+        if problem:
             break
         sent = {"arguments": encode(list(arguments)), "named": encode({})}
-        channel.send({"do": "call", "name": job.function, **sent})
-        answer = channel.receive()
-        if "value" in answer and not _is(answer["value"], want):
-            return Verdict(False, "a wrong value")
-    if "raised" in answer:
-        return Verdict(False, f"{answer['raised']['type']}: {answer['raised']['text']}"[:300])
-    return Verdict(True)
+        problem = _problem(channel, {"do": "call", "name": job.function, **sent}, want)
+    return Verdict(not problem, problem)
 
 
-def _is(sent: Any, want: object) -> bool:
+def _problem(channel: _Clocked, request: dict[str, Any], want: object) -> str:
+    """Say why what a program answers is not what is wanted; an empty text if it is. The program may answer anything."""
+    channel.send(request)
+    answer = channel.receive()
     try:
-        return same(decode(sent, exact=True), want)
-    except Exception:
-        # Whatever a program sends in place of a value is no value.
-        return False
+        if "raised" in answer:
+            return f"{answer['raised']['type']}: {answer['raised']['text']}"[:300]
+        return "" if one_text(answer["value"]) == one_text(encode(want)) else "a wrong value"
+    except (TypeError, KeyError, ValueError, RecursionError):
+        return "no value"
 
 
 def _ask_tests(channel: _Clocked, job: ByTests) -> Verdict:

@@ -163,6 +163,9 @@ def _forget() -> None:
     """A forked child must not speak with its parent's servers."""
     global _free, _making
     _free, _making = queue.SimpleQueue(), threading.Lock()
+    for slot in _made:
+        if slot._control is not None:
+            slot._control.connection.close()
     _made.clear()
 
 

@@ -17,25 +17,27 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.programs import ByTests, ByValues, Limits, Verdict, permitted, run, slots
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what only Linux promises")
-QUICK = Limits(seconds=2)
+QUICK = Limits(seconds=5)
+BRIEF = Limits(seconds=1)
+"""For programs that do not end by themselves."""
 PLUS_3 = [((1,), 4), ((5,), 8)]
 CHECK = "def check(candidate):\n    assert candidate(1) == 4\n    assert candidate(5) == 8\ncheck(f)"
 
 
-@pytest.fixture(params=["fenced", "open"], autouse=True)
-def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(params=["fenced", "open"], autouse=True, scope="module")
+def world(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run every test with namespaces, where the system has them, and without."""
     no_fence = threading.Event()
     if request.param == "open":
         no_fence.set()
     made: list[slots.Slot] = []
-    monkeypatch.setattr(slots, "_no_fence", no_fence)
-    monkeypatch.setattr(slots, "_free", queue.SimpleQueue())
-    monkeypatch.setattr(slots, "_made", made)
-    with permitted():
+    with pytest.MonkeyPatch.context() as patch, permitted():
+        patch.setattr(slots, "_no_fence", no_fence)
+        patch.setattr(slots, "_free", queue.SimpleQueue())
+        patch.setattr(slots, "_made", made)
+        patch.setenv("HF_TOKEN", "secret")
         run([ByValues("def f(): return 1", "f", [((), 1)])])
-        fenced = made[0].fenced
-        if fenced is (request.param == "open"):
+        if made[0].fenced is (request.param == "open"):
             pytest.skip("this system has no user namespaces")
         yield request.param
     for slot in made:
@@ -52,9 +54,9 @@ def by_tests(program: str, tests: str = CHECK, limits: Limits = QUICK, setup: st
     return run([ByTests(program, tests, ["f"], setup, limits)])[0]
 
 
-def both(program: str) -> list[bool]:
+def both(program: str, limits: Limits = QUICK) -> list[bool]:
     """Judge a program in both ways."""
-    return [by_values(program).passed, by_tests(program).passed]
+    return [by_values(program, limits).passed, by_tests(program, limits=limits).passed]
 
 
 def test_a_right_program_is_right_and_a_wrong_one_wrong() -> None:
@@ -141,6 +143,7 @@ def test_wanted_values_are_in_no_frame_and_no_object_of_the_program() -> None:
 @linux
 def test_the_memory_of_a_program_does_not_hold_its_tests() -> None:
     program = """
+import re
 def f(x):
     maps = [line.split() for line in open("/proc/self/maps")]
     with open("/proc/self/mem", "rb", 0) as memory:
@@ -148,11 +151,13 @@ def f(x):
             low, high = (int(part, 16) for part in line[0].split("-"))
             if "r" in line[1] and high - low < 1 << 28 and line[-1] not in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
                 memory.seek(low)
-                if b"SEC" + b"RET-5678" in memory.read(high - low): return 4
+                if re.search(b"SECRE[T]-567[8]", memory.read(high - low)): return "found"
     return "clean"
 """
-    # A fenced program has no /proc at all; where there is one, reading its own memory finds no test.
-    assert not by_tests(program, "marker = 'SECRET-5678'\nassert f(1) == 4")
+    for text, answer in ((program, "clean"), ("kept = 'SECRET-' + str(5678)\n" + program, "found")):
+        verdict = by_tests(text, f"marker = 'SECRET-5678'\nassert f(1) == {answer!r}")
+        # A fenced program has no /proc at all; nor may any but root's look at itself.
+        assert verdict or verdict.reason.startswith(("FileNotFoundError", "PermissionError")), verdict.reason
 
 
 @linux
@@ -188,6 +193,25 @@ for number in range(64):
             except OSError: pass
 def f(x): return 0
 """
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["{}", "[]", "1", "null", '"value"', '{"passed": true}', '{"raised": 1}', '{"value": {"v": 4}}', '{"value": {"t": 1}}',
+     '{"value": {"t": "like", "v": 4}}', '{"value": {"t": "ref", "v": 4}}', '{"value": true}', '{"value": [4]}', "[" * 90000],
+    ids=lambda answer: answer[:40],
+)  # fmt: skip
+def test_what_a_program_writes_to_its_channel_is_at_most_a_value(answer: str) -> None:
+    program = f"""
+import os, struct
+data = {answer!r}.encode()
+for number in range(3, 64):
+    for _ in range(8):
+        try: os.write(number, struct.pack("!I", len(data)) + data)
+        except OSError: break
+def f(x): return 0
+"""
+    assert both(program) == [False, False]
 
 
 def test_no_descriptor_takes_a_verdict() -> None:
@@ -248,7 +272,7 @@ def test_forks_do_not_outlive_their_program() -> None:
 def test_memory_is_limited() -> None:
     started = time.monotonic()
     assert both("def f(x):\n    y = bytearray(1 << 40)\n    return x + 3") == [False, False]
-    assert both("def f(x):\n    y = []\n    while True: y.append('a' * (1 << 24))") == [False, False]
+    assert both("def f(x):\n    y = []\n    while True: y.append('a' * (1 << 24))", BRIEF) == [False, False]
     verdict = by_values("def f(x):\n    return bytearray(3 << 29)")
     assert "MemoryError" in verdict.reason
     assert time.monotonic() - started < 30
@@ -265,7 +289,7 @@ def test_memory_is_limited() -> None:
     ],
 )
 def test_floods_of_output_are_endured(flood: str) -> None:
-    assert both(flood) == [False, False]
+    assert both(flood, BRIEF) == [False, False]
 
 
 def test_a_program_may_print() -> None:
@@ -292,8 +316,8 @@ def test_a_program_may_print() -> None:
 )
 def test_an_end_before_the_answer_is_no_answer(end: str) -> None:
     imports = "import ctypes, os, sys, threading, time\n"
-    assert both(f"{imports}def f(x):\n    {end}\n    return 0") == [False, False]
-    assert both(f"{imports}{end}\ndef f(x):\n    return 0") == [False, False]
+    assert both(f"{imports}def f(x):\n    {end}\n    return 0", BRIEF) == [False, False]
+    assert both(f"{imports}{end}\ndef f(x):\n    return 0", BRIEF) == [False, False]
     assert both("def f(x):\n    return x + 3") == [True, True]
 
 
@@ -310,8 +334,7 @@ def f(x):
     while True: pass
 """
     started = time.monotonic()
-    for judge in (by_values, by_tests):
-        assert judge(program).reason == "not done after 2 seconds"
+    assert by_values(program, BRIEF).reason == by_tests(program, limits=BRIEF).reason == "not done after 1 s"
     assert time.monotonic() - started < 15
     assert both("def f(x):\n    return x + 3") == [True, True]
 
@@ -368,8 +391,8 @@ def test_open_files_are_limited() -> None:
     assert both("kept = [open('/dev/null') for _ in range(1000)]\ndef f(x):\n    return x + 3") == [False, False]
 
 
-def test_the_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", "secret")
+def test_the_environment_is_empty() -> None:
+    assert os.environ["HF_TOKEN"] == "secret"
     program = "import os, subprocess, sys\ndef f(x):\n    return [dict(os.environ), subprocess.run([sys.executable, '-c', "
     program += "'import os; print(sorted(set(os.environ) - {\"LC_CTYPE\"}))'], capture_output=True, text=True).stdout]"
     assert run([ByValues(program, "f", [((1,), [{}, "[]\n"])], QUICK)])[0]
@@ -421,7 +444,7 @@ def f(x):
 )
 def test_what_does_not_end_is_ended(program: str) -> None:
     started = time.monotonic()
-    assert both(program) == [False, False]
+    assert both(program, BRIEF) == [False, False]
     assert time.monotonic() - started < 20
 
 
@@ -432,7 +455,7 @@ def test_threads_that_keep_running_end_with_the_answer() -> None:
 
 def test_a_fork_bomb_ends_with_its_time() -> None:
     started = time.monotonic()
-    assert both("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass") == [False, False]
+    assert both("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", BRIEF) == [False, False]
     assert time.monotonic() - started < 40
     assert both("def f(x):\n    return x + 3") == [True, True]
 

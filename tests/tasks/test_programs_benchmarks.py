@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import gzip
 import json
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dllm_decode.programs import ByTests, Limits, permitted, run
+from dllm_decode.programs import ByTests, Limits, names_tested, permitted, run
 
 Row = dict[str, Any]
 
@@ -39,9 +38,7 @@ def human_eval_job(row: Row, answer: str) -> ByTests:
 
 def mbpp_job(row: Row, answer: str) -> ByTests:
     tests = "\n".join(row["test"])
-    used = {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
-    defined = {node.name for node in ast.parse(row["code"]).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return ByTests(answer, tests, sorted(used & defined), limits=Limits(seconds=15))
+    return ByTests(answer, tests, names_tested(tests, row["code"]), limits=Limits(seconds=15))
 
 
 def open_compass(answer: str) -> str:

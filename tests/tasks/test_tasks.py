@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 
@@ -13,6 +12,7 @@ from dllm_decode.programs import permitted
 from dllm_decode.tasks import TASKS, Example, Task, training_examples
 from dllm_decode.tasks.generated.base import held_out_prompts
 from dllm_decode.tasks.generated.code import CodeTask
+from dllm_decode.tasks.generated.code_families import FAMILIES
 from dllm_decode.tasks.generated.countdown import CountdownTask, chain_reaches
 from dllm_decode.tasks.generated.facts import FactsTask
 from dllm_decode.tasks.generated.facts_data import BOOKS, CAPITALS, CONTINENT_OF, ELEMENTS
@@ -220,6 +220,10 @@ def test_a_program_that_kills_the_worker_fails_alone() -> None:
 
 
 def test_every_body_of_every_family_is_right() -> None:
-    task, rng = CodeTask(), random.Random(0)
-    examples = [task.sample(rng) for _ in range(1500)]
-    assert all(task.score_many([(example, example.reference) for example in examples]))
+    task, pairs = CodeTask(), []
+    for family in FAMILIES:
+        for body in family.bodies:
+            text = f"def f({', '.join('abc'[: family.arity])}):\n    return {body.format(a='a', b='b', c='c', k=3, m=5)}"
+            meta = {"family": family.name, "function": "f", "k": 3, "m": 5}
+            pairs.append((Example("", f"{family.name}: {body}", "", meta), text))
+    assert len(pairs) > len(FAMILIES) and all(task.score_many(pairs))

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any
 
-LARGEST = 32 << 20
+LARGEST = 8 << 20
 """Bytes of a message, at most."""
 
 

@@ -53,51 +53,49 @@ def encode(value: Any, refer: Callable[[Any], Any] | None = None) -> Any:
     return refer(value)
 
 
-def decode(data: Any, resolve: Callable[[dict[str, Any]], Any] | None = None, *, exact: bool = False) -> Any:
-    """Return the value that `encode` was given.
+def decode(data: Any, resolve: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """Return the value that `encode` was given; of a value of a subclass, what it holds in its base class.
 
     Args:
         data: What `json.loads` returned.
         resolve: Called with a reference; returns what stands for it. None refuses references.
-        exact: Refuse values of subclasses, of which only what they hold in their base class has come.
 
     Raises:
-        UnsendableError: A reference or a subclass, and these are refused.
+        UnsendableError: A reference, and these are refused.
         TypeError, ValueError, KeyError: It is not what `encode` makes.
     """
     if isinstance(data, list):
-        return [decode(item, resolve, exact=exact) for item in data]
+        return [decode(item, resolve) for item in data]
     if not isinstance(data, dict):
         return data
     tag = data["t"]
     if tag == "like":
-        if exact:
-            raise UnsendableError("a value of a class of the program's own")
         return decode(data["v"], resolve)
     if tag in _READERS:
-        return _READERS[tag](decode(data["v"], resolve, exact=exact))
+        return _READERS[tag](decode(data["v"], resolve))
     if resolve is None:
         raise UnsendableError("an object that has no exact form in JSON")
     return resolve(data)
 
 
-def same(one: Any, other: Any) -> bool:
-    """Say whether two decoded values are equal and of the same types, all the way down."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list | tuple | deque):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, dict):
-        # Written texts tell 1 from True and 1.0, which are one key to a dictionary.
-        return {write(k): write(v) for k, v in one.items()} == {write(k): write(v) for k, v in other.items()}
-    if isinstance(one, set | frozenset):
-        return sorted(map(write, one)) == sorted(map(write, other))
-    return bool(one == other)
+def one_text(data: Any) -> str:
+    """Return what `encode` made as text: the same text for the same value of the same types, and for no other.
+
+    Judges compare texts, so that nothing a program has sent is built, hashed or compared as the object it claims to be.
+    """
+    return json.dumps(_ordered(data))
 
 
-def write(value: Any) -> str:
-    """Return a value's exact form as text, sets in one order."""
-    return json.dumps(encode(value), sort_keys=True)
+def _ordered(data: Any) -> Any:
+    """Put what has no order of its own into one, and write zero in one way."""
+    if isinstance(data, list):
+        return [_ordered(item) for item in data]
+    if isinstance(data, dict):
+        inner = _ordered(data["v"])
+        if data["t"] in _WITHOUT_ORDER:
+            inner = sorted(inner, key=json.dumps)
+        return {**data, "v": inner}
+    return 0.0 if isinstance(data, float) and data == 0 else data
 
 
 def _items(value: Any, refer: Any) -> list[Any]:
@@ -113,6 +111,7 @@ _NAMES: dict[type, str] = {
     deque: "deque", bytes: "bytes", bytearray: "bytearray", complex: "complex", range: "range",
     Decimal: "Decimal", Fraction: "Fraction", type({}.keys()): "keys",
 }  # fmt: skip
+_WITHOUT_ORDER = ("set", "frozenset", "keys", "dict", "Counter")
 _WRITERS: dict[type, Callable[[Any, Any], Any]] = {
     tuple: _items, set: _items, frozenset: _items, deque: _items, type({}.keys()): _items,
     dict: _pairs, OrderedDict: _pairs, Counter: _pairs,
