@@ -5,6 +5,7 @@ Leaves decoding to an executor, keeping outcomes to `outcomes`, and comparing ru
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.choose import choose_examples
-from dllm_decode.evaluate.executors import Executor, InProcess, Job, ModelFacts
+from dllm_decode.evaluate.executors import Executor, InProcess, Job
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
@@ -22,7 +23,7 @@ from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import is_permitted, permitted, require_for
-from dllm_decode.strategy.resolve import StrategySource, needs_model, resolve
+from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def evaluate(
         require_for(task)
         may_run = is_permitted()
     executor = executor or _here(lm)
+    task, short = (task, ()) if gen_length else shortened(task, executor.model.max_length)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
     prompts = [example.prompt for example in chosen.examples]
@@ -146,7 +148,7 @@ def evaluate(
         chat=template,
         skipped=skipped,
         task_settings=dict(task.settings()),
-        notes=notes,
+        notes=(*short, *notes),
     )
     return Evaluation(found, record)
 
@@ -172,7 +174,7 @@ def _here(lm: DiffusionLM | None) -> Executor:
 
 
 def _strategy(
-    model: ModelFacts,
+    model: KnownModel,
     task: Task,
     source: StrategySource,
     gen_length: int | None,
@@ -180,7 +182,7 @@ def _strategy(
     own_examples: bool,
 ) -> tuple[Strategy, tuple[str, ...]]:
     """Return the strategy as the task needs it, and what is to be said of it."""
-    wanted, short = (gen_length, ()) if gen_length else _own_length(model, task)
+    wanted = gen_length or task.gen_length
     looked_at = task.examples("tune", LOOKED_AT) if own_examples and needs_model(source) else []
     prompts = [prompt_text(example.prompt) for example in looked_at]
     found = resolve(source, model, task=task.name, gen_length=wanted, prompts=prompts)
@@ -189,17 +191,18 @@ def _strategy(
     if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, wanted):
         instead = f"gen_length: {wanted}, the task's, instead of the strategy's {given.gen_length}"
         said = (f"{instead} (--gen-length {given.gen_length} keeps it)", *said)
-    return resolved, (*short, *said, *cut)
+    return resolved, (*said, *cut)
 
 
-def _own_length(model: ModelFacts, task: Task) -> tuple[int, tuple[str, ...]]:
-    """Return the length of a task's answers with this model, and what is to be said of it."""
-    limit = model.max_length
+def shortened(task: Task, limit: int | None) -> tuple[Task, tuple[str, ...]]:
+    """Return a task whose answers leave room for a prompt in a context of `limit` tokens, and what is to be said of it."""
     if task.infill or limit is None or task.gen_length < limit:
-        return task.gen_length, ()
+        return task, ()
     length = max(1, limit // SHORTENED)
     why = f"instead of the task's {task.gen_length}, which leaves no room for a prompt"
-    return length, (f"gen_length: {length}, a part of the model's context of {limit} tokens, {why}",)
+    task = copy.copy(task)
+    task.gen_length = length  # type: ignore[misc]
+    return task, (f"gen_length: {length}, a part of the model's context of {limit} tokens, {why}",)
 
 
 def fit(strategy: Strategy, gen_length: int) -> tuple[Strategy, tuple[str, ...]]:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 import optuna
 
 from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.evaluate.evaluate import shortened
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import permitted, require_for
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.base import SPLITS
 from dllm_search.function_task import function_task
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
@@ -113,6 +115,11 @@ def tune(
     timed = settings.cost != "forwards"
     space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
     lm = load(model, device, dtype)
+    chosen_task, shorter = shortened(chosen_task, lm.denoiser.max_length)
+    if shorter:
+        space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
+        if say is not None:
+            say(shorter[0])
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     with permitted(settings.run_programs), workers(lm, settings, device) as evaluate:
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
@@ -202,6 +209,7 @@ def report_on(
     lm: DiffusionLM, task: Task, study: optuna.Study, settings: Settings, *, say: Say | None = None
 ) -> TuneResult:
     """Make the report of a study anew, without trying anything; outcomes kept from the search are used again."""
+    task, _ = shortened(task, lm.denoiser.max_length)
     search, objective = build_search(lm, task, settings, True, say)
     record = _record(lm, settings, study.study_name, None, search, objective)
     with permitted(settings.run_programs):
@@ -296,6 +304,8 @@ def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Pa
     """Return what measures time, beside LLaDA's rule at one step a token; None where forward passes are the cost."""
     if settings.cost == "forwards":
         return None
+    if task.infill:
+        raise ConfigError(f"cost: answers are timed, and task {task.name!r} fills in texts; it takes cost forwards")
     size = settings.timed_together()
     prompts = [example.prompt for example in task.examples("tune", ROUNDS * size)]
     (baseline,) = baselines(task.gen_length, limit=1)
@@ -316,6 +326,7 @@ def _record(
     asked = settings.model_dump(exclude={"out", "storage", "strategy"})
     asked["strategy"] = None if settings.strategy is None else str(settings.strategy)
     dtype = str(lm.dtype).removeprefix("torch.")
+    tuned, tested = (objective.task.origin(split) for split in SPLITS)
     return {
         "study": study,
         "model": lm.name,
@@ -330,6 +341,8 @@ def _record(
         "provenance": {
             "task": search.task,
             "model": f"{lm.name} ({lm.fingerprint}), {dtype} on {lm.device}",
+            **({"examples": f"{tuned}; {tested}"} if (tuned, tested) != SPLITS else {}),
+            **objective.task.settings(),
             "study": f"{study}, {settings.trials} trials, seed {settings.seed}, {settings.examples} tuning examples",
             "made by": f"dllm-decode {installed_version('dllm-decode')}, optuna {optuna.__version__}",
         },

@@ -184,7 +184,10 @@ def test_a_benchmark_is_searched_on_its_file(data_folder: Path, tmp_path: Path) 
     out = tmp_path / "out"
     command = ["search", "run", "--task", "gsm8k", "--data", str(tmp_path / "rows.jsonl"), "--out", str(out), *sizes]
     assert main([*command, "--strategy", "fast-dllm", "--no-presets"]) == 0
-    assert (out / "strategy.yaml").is_file()
+    text = (out / "strategy.yaml").read_text()
+    assert "# shape: opencompass/gsm8k" in text
+    assert "# examples: tune: rows.jsonl " in text and "a seeded half; test: rows.jsonl " in text
+    assert "gen_length: 32" in text
 
 
 def test_stop_strings_are_the_shape_s() -> None:

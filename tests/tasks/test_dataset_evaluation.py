@@ -250,3 +250,25 @@ def test_a_graded_task_is_searched_and_a_study_of_it_goes_on(lm: DiffusionLM, tm
         found = tune(lm, Numbers(), out=tmp_path, presets=False, cache=False, trials=trials, **sizes)
     scores = {value for trial in found.study.trials for value in [trial.user_attrs.get("accuracy")] if value}
     assert scores and any(0 < value < 1 for value in scores)
+
+
+class Blanks(Infill):
+    """Twelve texts with two masks in either split."""
+
+    name: ClassVar[str] = "blanks"
+
+    def __init__(self) -> None:
+        super().__init__(*(f"It is {n} [MASK][MASK], yes." for n in range(24)))
+
+    def examples(self, split: str, limit: int | None = None) -> list[Example]:
+        return self.made[split == "test" :: 2][:limit]
+
+
+def test_a_task_of_texts_with_masks_is_searched(lm: DiffusionLM, tmp_path: Path) -> None:
+    from dllm_search.tuning import tune
+
+    sizes: Mapping[str, Any] = {"trials": 3, "examples": 4, "verify_examples": 4, "test_examples": 4}
+    found = tune(lm, Blanks(), out=tmp_path, presets=False, cache=False, **sizes)
+    assert all(trial.user_attrs["accuracy"] == 1 for trial in found.study.trials)
+    with pytest.raises(ConfigError, match="takes cost forwards"):
+        tune(lm, Blanks(), presets=False, cache=False, cost="seconds", **sizes)
