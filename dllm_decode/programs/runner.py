@@ -101,12 +101,12 @@ def _within(slot: slots.Slot, kind: str, job: Work, judge: Callable[[_Clocked, W
     clocked = _Clocked(channel, START_SECONDS)
     try:
         clocked.receive()
-        clocked.restart(limits.seconds)
+        clocked.restart(limits.wall)
         return judge(clocked, job)
     except TimeoutError:
-        return Verdict(False, f"not done after {limits.seconds:g} s")
+        return Verdict(False, f"not done after {limits.wall:g} s")
     except BrokenChannelError:
-        return Verdict(False, "its process ended")
+        return Verdict(False, "its process ended: out of time or memory, or by itself")
     finally:
         slot.end(channel)
 

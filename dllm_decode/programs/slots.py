@@ -84,6 +84,8 @@ class Slot:
 
     def _started(self) -> Channel:
         if self._control is None:
+            if not hasattr(socket, "send_fds"):
+                raise DecodeError(f"programs cannot be run on {sys.platform}: use Linux, macOS or WSL")
             # A system that refuses namespaces refuses them again.
             refusal = _start(self, fenced=True) if sys.platform == "linux" and not _no_fence.is_set() else "not Linux"
             if refusal:

@@ -81,6 +81,12 @@ def test_wrong_answers_of_both_are_refused(data_folder: Path) -> None:
     assert len(refused(jobs + [mbpp_job(row, "") for row in rows])) == 2 * len(rows)
 
 
+def test_names_of_tests_are_those_that_the_reference_defines() -> None:
+    reference = "import math as m, os.path\nfrom re import sub\nA = B, C = 1, 2\nd: int = 3\nclass E: pass\ndef abs(x): return x"
+    tests = "assert abs(len([A, B, C, d, E, m, os, sub, re, other])) == x"
+    assert names_tested(tests, reference) == ("A", "B", "C", "E", "abs", "d", "m", "os", "sub")
+
+
 def test_some_of_both_in_little_time(data_folder: Path) -> None:
     rows = human_eval(data_folder)[:60:2]
     assert refused([human_eval_job(row, row["canonical_solution"]) for row in rows]) == []

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dllm_decode.programs import ByTests, ByValues, Verdict, permitted, run
+from dllm_decode.programs import ByTests, ByValues, Limits, Verdict, permitted, run
 from dllm_decode.programs.inside.values import UnsendableError, decode, encode, one_text
 
 VALUES = [
@@ -99,6 +99,13 @@ def test_a_subclass_is_what_it_holds_and_is_refused_where_types_count() -> None:
     sent = encode(OwnInt(9))
     assert decode(sent) == 9 and not same(OwnInt(9), 9) and not same(OwnInt(9), 4)
     assert decode(encode(defaultdict(int, a=1))) == {"a": 1}
+
+
+def test_a_number_of_numpy_is_pythons_number_where_types_do_not_count() -> None:
+    program = "import numpy\ndef f(x):\n    return [numpy.int64(x), numpy.float64(x), numpy.bool_(x)]"
+    limits = Limits(seconds=30)
+    assert run([ByTests(program, "assert f(1) == [1, 1.0, True] and type(f(1)[0]) is int", ["f"], limits=limits)])[0]
+    assert not run([ByValues(program, "f", [((1,), [1, 1.0, True])], limits)])[0]
 
 
 def test_what_has_no_form_is_refused() -> None:

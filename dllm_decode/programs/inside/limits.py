@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import resource
 import signal
 import stat
 from collections.abc import Iterable
@@ -20,15 +20,20 @@ PROCESSES = 64
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may use; times that no process of it may exceed are kept by whoever waits for it.
+    """What a program may use.
 
     Attributes:
-        seconds: Of wall time, from the first line of the program to its last answer, and of CPU time.
+        seconds: Of CPU time of each of its processes, in whole seconds, rounded up.
         memory: Bytes of address space of each of its processes.
     """
 
     seconds: float = 3.0
     memory: int = 1 << 30
+
+    @property
+    def wall(self) -> float:
+        """Seconds from the first line of the program to its last answer: more, as a busy machine is not its fault."""
+        return 3 * self.seconds
 
 
 def apply(limits: Limits, *, count_processes: bool) -> None:
@@ -38,14 +43,14 @@ def apply(limits: Limits, *, count_processes: bool) -> None:
         limits: Seconds and bytes.
         count_processes: Limit their number; only where no processes of the user's own are counted along.
     """
-    seconds = int(limits.seconds) + 1
-    _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
-    _lower(resource.RLIMIT_AS, limits.memory)
-    _lower(resource.RLIMIT_FSIZE, FILE_BYTES)
-    _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _lower(resource.RLIMIT_CORE, 0)
+    seconds = math.ceil(limits.seconds)
+    _lower("CPU", seconds, seconds + 1)
+    _lower("AS", limits.memory)
+    _lower("FSIZE", FILE_BYTES)
+    _lower("NOFILE", OPEN_FILES)
+    _lower("CORE", 0)
     if count_processes:
-        _lower(resource.RLIMIT_NPROC, PROCESSES)
+        _lower("NPROC", PROCESSES)
     # A file that grows too large is an OSError to the program, as for one that runs by itself.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
@@ -75,10 +80,14 @@ def hand_over(folder: str) -> None:
 
 def forbid_files() -> None:
     """Let files get no content, where nothing says which files may be written."""
-    _lower(resource.RLIMIT_FSIZE, 0)
+    _lower("FSIZE", 0)
 
 
-def _lower(kind: int, soft: int, hard: int | None = None) -> None:
+def _lower(what: str, soft: int, hard: int | None = None) -> None:
+    # Windows has no such module, and reads `Limits` all the same.
+    import resource
+
+    kind = getattr(resource, f"RLIMIT_{what}")
     _, allowed = resource.getrlimit(kind)
     hard = soft if hard is None else hard
     if allowed != resource.RLIM_INFINITY:

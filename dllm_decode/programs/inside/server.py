@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dllm_decode.programs.inside import candidate, landlock, limits, linux, namespaces, seccomp, tester
@@ -27,7 +28,7 @@ from dllm_decode.programs.inside.limits import Limits
 WARM = "bisect cmath collections copy datetime decimal fractions functools hashlib heapq itertools math operator random re"
 WARM += " statistics string typing"
 GRACE = 10.0
-"""Seconds beyond a run's own after which its processes are ended even if nobody has asked for it."""
+"""Seconds beyond the wall time of a run after which its processes are ended even if nobody has asked for it."""
 
 
 def main(descriptor: int, fenced: bool) -> None:
@@ -90,7 +91,7 @@ def _run(
             leaders.append(_start(lambda: candidate.serve(outer), [outer], bounds, folders[:1]))
     finally:
         outer.close()
-    select.select([connection], [], [], bounds.seconds + GRACE)
+    select.select([connection], [], [], bounds.wall + GRACE)
     ended = _end(leaders)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
@@ -199,7 +200,15 @@ def _children() -> list[int]:
         with open("/proc/thread-self/children", encoding="ascii") as file:
             return [int(text) for text in file.read().split()]
     except OSError:
-        return []
+        # Not every kernel lists them.
+        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == os.getpid()]
+
+
+def _parent(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _close_all_but(kept: set[int]) -> None:

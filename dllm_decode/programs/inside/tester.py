@@ -136,7 +136,7 @@ def _verdict(program: Program, job: dict[str, Any]) -> dict[str, Any]:
             scope[name] = program.ask({"do": "global", "name": name})
         exec(compile(job["tests"], "<tests>", "exec"), scope)
     except BrokenChannelError:
-        return {"passed": False, "reason": "the program's process ended"}
+        return {"passed": False, "reason": "its process ended: out of time or memory, or by itself"}
     except BaseException as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return {"passed": False, "reason": reason[:300]}

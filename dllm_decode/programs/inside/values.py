@@ -1,8 +1,9 @@
 """Values as JSON and back, exactly: what a program returned, without the program's own idea of what it equals.
 
 `None`, booleans, numbers, texts and lists are themselves; all else has a tag. A value of a subclass is sent as what it
-holds in its base class, read with the base class's own methods, and says so. What has no such form (functions, classes,
-iterators, objects) stays where it is and is sent as a reference. Values that were one and the same object arrive as two.
+holds in its base class, read with the base class's own methods, and says so; a number of NumPy is Python's. What has no such
+form (functions, classes, iterators, objects) stays where it is and is sent as a reference. Values that were one and the same
+object arrive as two.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def encode(value: Any, refer: Callable[[Any], Any] | None = None) -> Any:
     for base, plain in _BASES:
         if issubclass(kind, base):
             return {"t": "like", "v": encode(plain(value), refer)}
+    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return {"t": "like", "v": encode(value.item(), refer)}
     if refer is None:
         raise UnsendableError(f"a value of type {kind.__name__} has no exact form in JSON")
     return refer(value)
