@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy
 import pytest
 import torch
 
+from dllm_decode.cli import main
 from dllm_decode.errors import ConfigError
 from dllm_decode.model import DiffusionLM
 from dllm_decode.testing.checkpoints import write_small_model
@@ -119,3 +121,16 @@ def test_a_tokenizer_s_output_is_taken_with_its_mask(lm: DiffusionLM, kind: str)
 
 def test_half_a_character_is_no_text(lm: DiffusionLM) -> None:
     assert "prompt 1 is no text: half a character" in refusal(lm, ["a", "b\ud800"])
+
+
+def test_the_command_line_says_what_became_of_a_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_small_model(tmp_path)
+    command = ["generate", "hi", "--model", str(folder), "--gen-length", "4", "--device", "cpu", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["chat"] == "template"
+    assert main([*command, "--chat", "off"]) == 0
+    assert json.loads(capsys.readouterr().out)["chat"] == ""
+    assert main([*command, "--chat", "maybe"]) == 2
+    assert "--chat: should be auto, on or off, got 'maybe'" in capsys.readouterr().err
