@@ -5,7 +5,7 @@ Knows texts and messages; leaves tokens and batches to `prompts`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from dllm_decode.data.prompt import Message, user
@@ -36,18 +36,19 @@ def has_template(tokenizer: Tokenizer | None) -> bool:
     return _frame(tokenizer) != _WORD
 
 
-def turns_into_message(text: str, chat: Chat, tokenizer: Tokenizer | None) -> bool:
-    """Say whether a text becomes a user's message.
+def message_rule(chat: Chat, tokenizer: Tokenizer | None) -> Callable[[str], bool]:
+    """Return what says of a text whether it becomes a user's message.
 
     With "auto", one that already holds special tokens of the template does not: somebody has applied it.
     """
     if chat != "auto":
-        return chat == "on"
+        return lambda text: chat == "on"
     frame = _frame(tokenizer)
     if tokenizer is None or frame == _WORD:
-        return False
+        return lambda text: False
     added = {*getattr(tokenizer, "all_special_tokens", ()), *getattr(tokenizer, "get_added_vocab", dict)()}
-    return not any(mark in frame and mark in text for mark in added)
+    marks = [mark for mark in added if mark in frame]
+    return lambda text: not any(mark in text for mark in marks)
 
 
 def what_is_done(chat: Chat, template: bool, prompts: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ Knows texts, messages, ids in all their forms; leaves chat templates to `chat` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,9 @@ from dllm_decode.generation.chat import (
     check_chat,
     is_conversation,
     joined,
+    message_rule,
     read_messages,
     render,
-    turns_into_message,
 )
 from dllm_decode.models.tokenizer import Tokenizer
 
@@ -78,7 +78,7 @@ def read_prompts(
     else:
         special = denoiser.special
         pad = (*special.ends, special.mask)[0]
-        reader = _Reader(tokenizer, special.mask, infill, chat)
+        reader = _Reader(tokenizer, special.mask, infill, chat, message_rule(chat, tokenizer))
         rows = _pad([reader.tokens(prompt, number) for number, prompt in enumerate(_listed(prompts))], pad)
     _check_tokens(rows, denoiser, infill)
     return rows
@@ -125,6 +125,8 @@ class _Reader:
     mask: int
     infill: bool
     chat: Chat
+    becomes_message: Callable[[str], bool]
+    """Whether a text is a user's message for the template."""
 
     def tokens(self, prompt: Any, number: int) -> list[int]:
         if isinstance(prompt, Mapping) and "input_ids" in prompt:
@@ -147,7 +149,7 @@ class _Reader:
         _check_text(messages, number)
         if is_messages and self.chat == "off":
             prompt, is_messages = joined(messages), False
-        if is_messages or (not self.infill and turns_into_message(prompt, self.chat, self.tokenizer)):
+        if is_messages or (not self.infill and self.becomes_message(prompt)):
             text = render(self.tokenizer, messages, number, whole=self.infill)
             if self.infill:
                 return _masked_ids(text, self.tokenizer, self.mask)

@@ -110,7 +110,7 @@ def test_worked_examples_are_training_rows_and_are_not_asked_themselves(tmp_path
     (first, *_), tune = task.examples("test"), task.examples("tune")
     assert [turn["role"] for turn in first.prompt] == ["user", "assistant"] * 4 + ["user"]  # type: ignore[index]
     assert "What is 0 + 1?" in prompt_text(first.prompt)
-    assert len(tune) == 150 - SHOWN
+    assert len(tune) == 150 - 150 // 4 > 150 - SHOWN
     asked = {str(one.meta["question"]) for one in tune}
     shown = {row["question"] for row in rows[:4]}
     assert not asked & shown

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dllm_decode.tasks.published.shape import Shape
 
 SHOWN = 64
-"""Rows at the beginning of a tuning split that are kept for worked examples where it is tuned on itself."""
+"""Rows at the beginning of a tuning split, a quarter of it at most, that are kept for worked examples when it is tuned on."""
 
 
 class Benchmark(DatasetTask):
@@ -108,8 +108,10 @@ class Benchmark(DatasetTask):
 
     def _split(self, split: str) -> list[Example]:
         examples = super()._split(split)
-        # What worked examples may be made of is not asked as well.
-        return examples[SHOWN:] if split == "tune" and self._makes_shots() and not self._rows("tune").halved else examples
+        if split == "test" or not self._makes_shots() or self._rows("tune").halved:
+            return examples
+        # What worked examples are made of is not asked as well.
+        return examples[_shown(self._rows("tune").rows) :]
 
     def _makes_shots(self) -> bool:
         examples = self.shape.examples
@@ -118,8 +120,8 @@ class Benchmark(DatasetTask):
     def _worked(self, rows: Sequence[Row], split: str) -> list[Any]:
         from dllm_decode.tasks.published.shots import shots_for
 
-        shape = self.shape
-        if shape.examples is None:
+        shape, wanted = self.shape, self.shape.examples
+        if wanted is None:
             return [()] * len(rows)
         train = self._training_rows(split) if self._makes_shots() else []
         try:
@@ -127,7 +129,7 @@ class Benchmark(DatasetTask):
         except DataError:
             if self.shots is not None:
                 raise
-            self._keep("shots", lambda: f"none of the {shape.examples.count} that the shape shows; --shots FILE gives them")
+            self._keep("shots", lambda: f"none of the {wanted.count} that the shape shows; --shots FILE gives them")
             return [()] * len(rows)
         known = {True: ", the published ones", False: ", not the published ones", None: ""}[worked.published]
         self._keep("shots", lambda: worked.origin + known)
@@ -144,4 +146,9 @@ class Benchmark(DatasetTask):
         except DataError:
             return []
         rows = [] if found.halved else [row for _, row in found.rows]
-        return rows[:SHOWN] if split == "tune" and not own else rows
+        return rows[: _shown(rows)] if split == "tune" and not own else rows
+
+
+def _shown(rows: Sequence[Any]) -> int:
+    """Return how many rows of a tuning split are kept for worked examples when it is tuned on."""
+    return min(SHOWN, len(rows) // 4)
