@@ -21,6 +21,7 @@ from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generation.batches import Options, decode_parts, decode_table
+from dllm_decode.generation.chat import Chat, has_template
 from dllm_decode.generation.prompts import Rows, read_prompts
 from dllm_decode.generation.table import Table, region_starts
 from dllm_decode.models.load import load_model
@@ -178,6 +179,11 @@ class DiffusionLM:
         return tuple(dict.fromkeys((*self.special.ends, self.special.mask, *named)))
 
     @cached_property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer has a chat template that does anything to a text."""
+        return has_template(self.tokenizer)
+
+    @cached_property
     def fingerprint(self) -> str:
         """A name for exactly this model, for records: of the checkpoint's files, or of the object without any."""
         return f"object-{id(self.denoiser):x}" if self.folder is None else folder_fingerprint(self.folder)
@@ -194,6 +200,7 @@ class DiffusionLM:
         batch_size: int | None = None,
         row_ids: Sequence[int] | Tensor | None = None,
         attention_mask: Tensor | None = None,
+        chat: Chat = "auto",
         on_step: OnStep | None = None,
         trace: bool = False,
         **overrides: Any,
@@ -201,8 +208,9 @@ class DiffusionLM:
         """Append `gen_length` positions to every prompt and decode them.
 
         Args:
-            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), lists of token
-                ids, or a (B, P) int64 tensor, padded on the left.
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), token ids, lists
+                of them, a (B, P) int64 tensor or array, padded on the left, or what a tokenizer returns. Where the model
+                has a chat template, a text is a user's message to it (see `chat`).
             strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
                 fits best.
             gen_length: Tokens to generate; the strategy's if not given.
@@ -214,6 +222,9 @@ class DiffusionLM:
                 prompts and are those of each prompt alone.
             row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
             attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            chat: "auto" gives a text to the model's chat template, as a user's message, if it has one and the text holds
+                none of the template's special tokens yet; "on" does in any case; "off" takes texts as they are, and joins
+                the texts of messages. Messages that end with the assistant's are continued there.
             on_step: Called after every commit; its columns are those of `Generation.canvas`.
             trace: Whether to keep every commit in `Generation.trace`. Rows that are watched, by either, are decoded in
                 batches in the order of the prompts.
@@ -224,7 +235,7 @@ class DiffusionLM:
             ContractError: A part of the strategy, or the model, broke its contract while decoding.
         """
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
-        resolved, table = self._tail(prompts, strategy, attention_mask, changes)
+        resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         options = Options(seed, batch_size, row_ids, on_step, trace)
         return self._with_texts(decode_table(self.denoiser, self.device, table, resolved, options))
 
@@ -240,13 +251,15 @@ class DiffusionLM:
         batch_size: int | None = None,
         row_ids: Sequence[int] | Tensor | None = None,
         attention_mask: Tensor | None = None,
+        chat: Chat = "auto",
         **overrides: Any,
     ) -> Iterator[tuple[list[int], Generation]]:
         """Decode as `generate` does, and yield answers as soon as they are finished.
 
         Args:
-            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), lists of token
-                ids, or a (B, P) int64 tensor, padded on the left.
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), token ids, lists
+                of them, a (B, P) int64 tensor or array, padded on the left, or what a tokenizer returns. Where the model
+                has a chat template, a text is a user's message to it (see `chat`).
             strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
                 fits best.
             gen_length: Tokens to generate; the strategy's if not given.
@@ -257,6 +270,9 @@ class DiffusionLM:
                 size.
             row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
             attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            chat: "auto" gives a text to the model's chat template, as a user's message, if it has one and the text holds
+                none of the template's special tokens yet; "on" does in any case; "off" takes texts as they are, and joins
+                the texts of messages. Messages that end with the assistant's are continued there.
             **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
 
         Yields:
@@ -269,19 +285,24 @@ class DiffusionLM:
             ContractError: A part of the strategy, or the model, broke its contract; said between two yields.
         """
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
-        resolved, table = self._tail(prompts, strategy, attention_mask, changes)
+        resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         parts = decode_parts(self.denoiser, self.device, table, resolved, Options(seed, batch_size, row_ids))
         return ((rows.tolist(), self._with_texts(part)) for rows, part in parts)
 
     def _tail(
-        self, prompts: Any, strategy: StrategySource, attention_mask: Tensor | None, changes: dict[str, Any]
+        self,
+        prompts: Any,
+        strategy: StrategySource,
+        attention_mask: Tensor | None,
+        chat: Chat,
+        changes: dict[str, Any],
     ) -> tuple[Strategy, Table]:
         """Return the strategy with its changes, and every prompt with its generation region behind it."""
         found = resolve(
             strategy, self, changes=changes, gen_length=changes.get("gen_length"), prompts=prompts
         )
         resolved = found.strategy.check()
-        rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False)
+        rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False, chat=chat)
         self._check_context(rows, resolved.gen_length)
         count, width = rows.tokens.shape
         tail = rows.tokens.new_full((count, resolved.gen_length), self.special.mask)
@@ -361,17 +382,37 @@ class DiffusionLM:
     def _check_context(self, rows: Rows, gen_length: int) -> None:
         limit = self.denoiser.max_length
         lengths = rows.valid.sum(1)  # (N,)
-        longest = int(lengths.argmax())
-        length = int(lengths[longest])
-        if limit is None or length + gen_length <= limit:
+        if limit is None or not lengths.numel() or int(lengths.max()) + gen_length <= limit:
             return
         if gen_length > limit:
             raise ConfigError(f"gen_length {gen_length} is over the model's context of {limit} tokens.")
+        long = (lengths + gen_length > limit).nonzero()[:, 0].tolist()
+        first, length = long[0], int(lengths[long[0]])
         more = f" and gen_length is {gen_length}: {length + gen_length} together" if gen_length else ""
+        others = f" So are prompts {', '.join(map(str, long[1:]))}." if len(long) > 1 else ""
         raise ConfigError(
-            f"prompt {longest} has {length} tokens{more}, over the model's context of {limit} tokens. "
-            f"Shorten the prompt{' or lower gen_length' if gen_length else ''}."
+            f"prompt {first} has {length} tokens{more}, over the model's context of {limit} tokens.{others} "
+            f"Shorten {'them' if others else 'the prompt'}{' or lower gen_length' if gen_length else ''}."
         )
+
+    def over_long(self, prompts: Sequence[Any], gen_length: int, *, chat: Chat = "auto", infill: bool = False) -> list[int]:
+        """Return the places of the prompts that do not fit the model's context together with their answers.
+
+        Args:
+            prompts: As `generate` takes them, or `infill`.
+            gen_length: Tokens to generate; of no meaning for `infill`.
+            chat: As in `generate`.
+            infill: Whether these are texts for `infill`.
+
+        Raises:
+            ConfigError: A prompt is wrong.
+        """
+        limit = self.denoiser.max_length
+        if limit is None:
+            return []
+        rows = read_prompts(prompts, None, self.tokenizer, self.denoiser, infill=infill, chat=chat)
+        lengths = rows.valid.sum(1) + (0 if infill else gen_length)  # (N,)
+        return [int(place) for place in (lengths > limit).nonzero()[:, 0]]
 
 
 def generate(

@@ -6,6 +6,7 @@
 from dllm_decode.data.canvas import Block, Canvas, Stage
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.data.noise import Noise
+from dllm_decode.data.prompt import Message, Prompt, assistant, user
 from dllm_decode.data.selection import best_open, even_quota, top_by_quota
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import BlockContext, Proposal, Revision, RevisionView, StageContext, StepView
@@ -22,6 +23,9 @@ from dllm_decode.parts.scheduler import CountingScheduler, Scheduler, SchedulerC
 from dllm_decode.parts.stop import StopConfig, StopRule
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.dataset import DatasetTask
+from dllm_decode.tasks.generated.base import GeneratedTask
+from dllm_decode.tasks.sources import Source
 
 __all__ = [
     "Block",
@@ -36,19 +40,23 @@ __all__ = [
     "ConfigError",
     "CountingScheduler",
     "DataError",
+    "DatasetTask",
     "DecodeError",
     "Example",
     "ForwardConfig",
     "ForwardPlan",
     "Frozen",
+    "GeneratedTask",
     "Layering",
     "LayeringConfig",
     "LogitsConfig",
     "LogitsProcessor",
+    "Message",
     "ModelError",
     "ModelInputs",
     "Noise",
     "PartConfig",
+    "Prompt",
     "Proposal",
     "ReviseConfig",
     "Reviser",
@@ -56,6 +64,7 @@ __all__ = [
     "RevisionView",
     "Scheduler",
     "SchedulerConfig",
+    "Source",
     "SpecialTokens",
     "Stage",
     "StageContext",
@@ -66,9 +75,11 @@ __all__ = [
     "Tune",
     "VocabStats",
     "as_list",
+    "assistant",
     "best_open",
     "even_quota",
     "hookimpl",
     "part_of",
     "top_by_quota",
+    "user",
 ]

@@ -13,6 +13,9 @@ from dllm_decode.models.family import Family
 from dllm_decode.parts.kinds import KINDS, PROTOCOLS
 from dllm_decode.plugins import hookspecs
 from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.dataset import DatasetTask
+from dllm_decode.tasks.generated.base import GeneratedTask
+from dllm_decode.tasks.sources import Source
 from docs.describe import attributes, docstring, methods, signature
 from docs.notes import EVERY_PART, NOTES
 
@@ -86,7 +89,13 @@ def _hook(name: str, hook: Any) -> str:
     if kind == "scheduler":
         written.append(_owner("One that counts", plugin.CountingScheduler))
     if kind == "task":
-        written += [_owner("Base class", Task), _owner("What it draws", Example)]
+        written += [
+            _owner("Base class", Task),
+            _owner("One that draws its examples", GeneratedTask),
+            _owner("One of a data set", DatasetTask),
+            _owner("Where a data set is", Source),
+            _owner("What it gives", Example),
+        ]
     if kind == "denoiser":
         written += [
             _owner("Protocol", Family),

@@ -46,8 +46,9 @@ NOTES: dict[str, Note] = {
         "Share its stem with another recipe.",
     ),
     "dllm_task": Note(
-        "`sample` when a split is first asked for, `score` for every decoded answer, `load` for `eval --data`.",
-        "Accept many right answers; override `score_many` where judging is slow.",
+        "`examples` when a split is first asked for (of a `GeneratedTask` `sample`, of a `DatasetTask` `prompt` and "
+        "`reference` for every row), `score` for every decoded answer, `load` for `eval --data`.",
+        "Accept many right answers, or give grades from 0 to 1; override `score_many` where judging is slow.",
         "Draw chance from anywhere but `rng`; raise in `score`, whatever the text.",
     ),
     "dllm_denoiser": Note(

@@ -14,6 +14,9 @@ from dllm_decode.parts.base import PartConfig
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.plugins.registry import Registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.base import Task
+from dllm_decode.tasks.dataset import DatasetTask
+from dllm_decode.tasks.generated.base import GeneratedTask
 from docs.describe import docstring, fields, first_paragraph, nested_models
 
 LENGTH = 64
@@ -121,9 +124,19 @@ def _tasks(registry: Registry) -> str:
     rows = []
     for name in registry.names("task"):
         task = registry.find("task", name)
-        rows.append(f"| `{name}` | {task.gen_length} | {task.split_size} | {task.description} |")
-    head = ["| task | answer, tokens | examples a split | what is asked |", "|---|---|---|---|"]
+        rows.append(f"| `{name}` | {task.gen_length} | {_examples(task)} | {task.description} |")
+    head = ["| task | answer, tokens | examples | what is asked |", "|---|---|---|---|"]
     return "\n".join(["## task\n", *head, *rows])
+
+
+def _examples(task: type[Task]) -> str:
+    """Say where a task's examples come from."""
+    if issubclass(task, GeneratedTask):
+        return f"{task.split_size} a split"
+    source = task.source if issubclass(task, DatasetTask) else None
+    if source is None:
+        return "its own"
+    return f"{source.hub}: {f'halves of {source.halves}' if source.halves else f'{source.tune}, {source.test}'}"
 
 
 def _families(registry: Registry) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from dllm_decode.tasks import Task, training_examples
+from dllm_decode.tasks import GeneratedTask, training_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def encode_prompts(
     return padded, lengths
 
 
-def make_pool(task: Task, tokenizer: Tokenizer, size: int, seed: int, end: int) -> Pool:
+def make_pool(task: GeneratedTask, tokenizer: Tokenizer, size: int, seed: int, end: int) -> Pool:
     """Samples and encodes `size` training examples of a task."""
     examples = list(islice(training_examples([task], seed), size))
     prompts, lengths = encode_prompts(tokenizer, [example.prompt for example in examples], end)
@@ -64,7 +64,7 @@ def make_pool(task: Task, tokenizer: Tokenizer, size: int, seed: int, end: int) 
     return Pool(prompts, lengths, answers, np.array([len(row) for row in rows]))
 
 
-def cached_pool(folder: Path, task: Task, tokenizer: Tokenizer, size: int, seed: int, end: int) -> Pool:
+def cached_pool(folder: Path, task: GeneratedTask, tokenizer: Tokenizer, size: int, seed: int, end: int) -> Pool:
     """Loads a task's pool from `folder`, making it first where it is not there."""
     path = folder / f"{task.name}-{size}-{seed}.npz"
     if not path.exists():

@@ -22,6 +22,7 @@ from dllm_decode.evaluate.evaluate import fast_dtype, fit
 from dllm_decode.evaluate.record import device_name, versions
 from dllm_decode.files import write_atomically
 from dllm_decode.programs import permitted
+from dllm_decode.tasks import TASKS
 from dllm_decode.tasks.base import Example, Task
 
 RESULTS = Path(__file__).parents[1] / "results" / "agreement.json"
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.agreement", description=__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--limit", type=int, default=200, help="examples of each task's test split")
-    parser.add_argument("--tasks", nargs="+", default=registry.names("task"), metavar="TASK")
+    parser.add_argument("--tasks", nargs="+", default=[task.name for task in TASKS], metavar="TASK")
     parser.add_argument("--schedules", nargs="+", default=names, choices=names, metavar="NAME")
     parser.add_argument("--caches", nargs="+", default=list(CACHES), choices=list(CACHES), metavar="CACHE")
     parser.add_argument("--batch-size", type=int, default=64)

@@ -23,6 +23,7 @@ from dllm_decode.errors import ConfigError, DecodeError
 from dllm_decode.evaluate.statistics import aup
 from dllm_decode.files import write_atomically
 from dllm_decode.plugins.registry import load_registry
+from dllm_decode.tasks import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--examples and --keep should give equally many rounds")
     registry = load_registry()
     try:
-        names = options.tasks.split(",") if options.tasks else registry.tables["task"]
+        names = options.tasks.split(",") if options.tasks else [task.name for task in TASKS]
         lengths = {name: registry.task(name).gen_length for name in names}
         with Workers(options.model, processes=options.processes, batch_size=options.batch_size) as workers:
             search = Search(Space.read(options.space), workers, lengths)

@@ -23,6 +23,7 @@ from dllm_decode.errors import DecodeError
 from dllm_decode.files import write_atomically
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks import TASKS
 from dllm_search.space.baselines import equal_forwards, random_order
 
 ROOT = Path(__file__).parents[2]
@@ -71,8 +72,7 @@ class Benchmark:
     def __init__(self, options: argparse.Namespace, workers: Workers) -> None:
         """Take the command's options; read what is to be measured."""
         self.options, self.workers = options, workers
-        tables = load_registry().tables["task"]
-        names = options.tasks.split(",") if options.tasks else list(tables)
+        names = options.tasks.split(",") if options.tasks else [task.name for task in TASKS]
         self.lengths = {name: load_registry().task(name).gen_length for name in names}
         self.search = _read(options.found)
         self.curves = load_curves(options.declared, self.search.get("finalists"))

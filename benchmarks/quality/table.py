@@ -18,7 +18,7 @@ from dllm_decode.errors import DecodeError
 from dllm_decode.evaluate import evaluate as evaluation
 from dllm_decode.evaluate.record import RunRecord
 from dllm_decode.files import write_atomically
-from dllm_decode.plugins.registry import load_registry
+from dllm_decode.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "table.json"
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, RunRecord]]:
     """Return the record of every task and strategy, by task and strategy name."""
-    tasks = options.tasks.split(",") if options.tasks else list(load_registry().tables["task"])
+    tasks = options.tasks.split(",") if options.tasks else [task.name for task in TASKS]
     dtype = evaluation.fast_dtype(None) if options.model == "tiny" else None
     lm = load_model(options.model, None, dtype)
     records: dict[str, dict[str, RunRecord]] = {}

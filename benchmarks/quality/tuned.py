@@ -21,8 +21,8 @@ from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.evaluate.record import device_name, versions
 from dllm_decode.evaluate.statistics import compare_paired
 from dllm_decode.files import write_atomically
-from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks import TASKS
 from dllm_search import tune
 from dllm_search.space.baselines import settled
 from dllm_search.tuning import TuneResult, load
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return every task's comparison and the means over the tasks."""
-    names = options.tasks.split(",") if options.tasks else list(load_registry().tables["task"])
+    names = options.tasks.split(",") if options.tasks else [task.name for task in TASKS]
     lm = load("tiny", None, None)
     tasks = {}
     for name in names:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 import dllm_decode
-from dllm_decode import DiffusionLM, load_registry
+from dllm_decode import DiffusionLM
 from dllm_decode.files import write_atomically
+from dllm_decode.tasks import TASKS
 
 RESULTS = Path(__file__).parents[1] / "results" / "padding.json"
 STRATEGIES: dict[str, dict[str, Any]] = {"llada": {"steps": 16}, "said": {"steps": 8}, "fast-dllm": {}}
@@ -26,8 +27,7 @@ GEN_LENGTH, BATCH = 32, 16
 
 def prompts_of(count: int) -> list[str]:
     """Return prompts of all tasks in turn, so that the rows of a batch have unequal lengths."""
-    registry = load_registry()
-    tasks = [registry.task(name) for name in registry.names("task")]
+    tasks = [task() for task in sorted(TASKS, key=lambda task: task.name)]
     share = -(-count // len(tasks))
     examples = [task.examples("test", share) for task in tasks]
     return [example.prompt for row in zip(*examples, strict=True) for example in row][:count]

@@ -51,11 +51,7 @@ class FewShots(Task):
                 Example(example.id, "".join(shown) + example.prompt, example.reference, example.meta)
             )
 
-    def sample(self, rng: Any) -> Example:
-        """Return an example of the task itself."""
-        return self.task.sample(rng)
-
-    def score(self, example: Example, text: str) -> bool:
+    def score(self, example: Example, text: str) -> bool | float:
         """Judge as the task does."""
         return self.task.score(example, text)
 

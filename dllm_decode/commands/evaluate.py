@@ -25,10 +25,15 @@ def evaluate(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: options.Model = "tiny",
     strategy: options.StrategySource = "llada",
-    split: Annotated[str, typer.Option("--split", help="tune or test.")] = "test",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Your own file in a format the task reads.")
+    split: Annotated[
+        str | None, typer.Option("--split", help="tune or test; with --data, of a data set's files.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Your own file in a format the task reads, or a folder of them; all is taken."),
+    ] = None,
+    shape: options.Shape = None,
+    shots: options.Shots = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of a forward, at most.")] = 64,
     steps: options.Steps = None,
@@ -36,6 +41,10 @@ def evaluate(
         int | None,
         typer.Option("--gen-length", help="Tokens to generate; the task's own length if not given."),
     ] = None,
+    chat: options.ChatOption = "auto",
+    skip_long: Annotated[
+        bool, typer.Option("--skip-long", help="Leave out prompts over the model's context, and count them.")
+    ] = False,
     temperature: options.Temperature = None,
     seed: options.Seed = 0,
     overrides: options.Overrides = None,
@@ -58,10 +67,9 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
-    from dllm_decode.plugins.registry import load_registry
     from dllm_decode.programs import permitted, require_for
 
-    chosen = load_registry().task(task)
+    chosen = options.find_task(task, shape, shots)
     with permitted(run_programs):
         require_for(chosen)
     changed = options.changes(overrides, steps, gen_length, temperature)
@@ -92,6 +100,8 @@ def evaluate(
                 seed=seed,
                 data=data,
                 gen_length=changed.get("gen_length"),
+                chat=options.chat(chat),
+                skip_long=skip_long,
                 cache=cache,
                 progress=report,
                 executor=executor,
@@ -145,7 +155,7 @@ def _progress(title: str, cache: bool) -> Iterator[Report]:
     with Progress(*columns, console=messages(), transient=True) as bar:
         line = bar.add_task(title, accuracy="", total=None)
 
-        def report(done: int, total: int, correct: int) -> None:
+        def report(done: int, total: int, correct: float) -> None:
             nonlocal last
             last = (done, total)
             bar.update(line, completed=done, total=total, accuracy=f"{correct / done:.1%}" if done else "")
@@ -162,6 +172,7 @@ def _progress(title: str, cache: bool) -> Iterator[Report]:
 def _print(record: RunRecord) -> None:
     low, high = record.accuracy_interval
     where = record.data or record.split
+    chat = {"template": "through the model's chat template", "": "texts as they are"}
     resumed = f", {record.resumed} kept from earlier" if record.resumed else ""
     console = results()
     console.print(
@@ -181,7 +192,16 @@ def _print(record: RunRecord) -> None:
             "seconds",
             f"{record.seconds:.2f} decoding, {record.model_calls} model calls, {record.batch_size} a batch",
         ),
+        ("prompts", chat.get(record.chat, record.chat) + _skipped(record)),
         ("on", f"{record.device} {record.dtype}: {record.device_name}"),
     )
-    for name, value in rows:
+    asked = [(name, value) for name, value in record.task_settings.items()]
+    for name, value in (*rows, *asked):
         console.print(f"  {name:<18} {value}", markup=False, soft_wrap=True)
+
+
+def _skipped(record: RunRecord) -> str:
+    if not record.skipped:
+        return ""
+    names = ", ".join(record.skipped[:5]) + (", ..." if len(record.skipped) > 5 else "")
+    return f"; {len(record.skipped)} over the model's context left out: {names}"

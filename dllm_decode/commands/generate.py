@@ -22,6 +22,7 @@ def generate(
     seed: options.Seed = 0,
     overrides: options.Overrides = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts of a forward, at most.")] = 16,
+    chat: options.ChatOption = "auto",
     device: options.Device = None,
     dtype: options.Dtype = None,
     compile: options.Compile = False,
@@ -36,14 +37,18 @@ def generate(
     if resolved is not None:
         resolved.check()
     options.writable(trace)
+    chosen = options.chat(chat)
     texts = _read_prompts(prompts)
     from dllm_decode.evaluate.record import versions
+    from dllm_decode.generation.chat import what_is_done
 
     lm = options.load_model(model, device, dtype, compile=compile)
     if resolved is None:
         length = changed.get("gen_length")
         resolved = options.fitting_strategy(lm, strategy, changed, gen_length=length, prompts=texts)
-    out = lm.generate(texts, strategy=resolved, seed=seed, batch_size=batch_size, trace=trace is not None)
+    out = lm.generate(
+        texts, strategy=resolved, seed=seed, batch_size=batch_size, chat=chosen, trace=trace is not None
+    )
     options.tell_warm_up(lm)
     if trace is not None and out.trace is not None:
         out.trace.to_jsonl(trace)
@@ -61,6 +66,7 @@ def generate(
                 "model_calls": out.model_calls,
                 "seconds": out.seconds,
                 "model": model,
+                "chat": what_is_done(chosen, lm.has_chat_template, texts),
                 "seed": seed,
                 "strategy_name": out.strategy.name,
                 "strategy_digest": out.strategy.digest(),

@@ -9,11 +9,15 @@ import typer
 
 from dllm_decode.commands.output import note, quieten
 from dllm_decode.data.noise import check_seed
+from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.resolve import KnownModel, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy, parse_override
+from dllm_decode.tasks.benchmarks.benchmark import Benchmark
 
 if TYPE_CHECKING:
+    from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
+    from dllm_decode.tasks.base import Task
 
 EXAMPLES = ("scheduler=top-k", "scheduler.k=4")
 """Changes that the default strategy takes together."""
@@ -44,6 +48,18 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1,
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the model: slow first forwards, faster ones after; for long runs.")
+]
+ChatOption = Annotated[
+    str,
+    typer.Option("--chat", help="Chat template for texts: auto (if the model has one), on, off (messages too)."),
+]
+Shape = Annotated[
+    str | None,
+    typer.Option("--shape", help="Whose prompts and rules a benchmark takes: opencompass (the default), lm-eval."),
+]
+Shots = Annotated[
+    Path | None,
+    typer.Option("--shots", help="A file of the worked examples that a benchmark's prompts show."),
 ]
 RunPrograms = Annotated[
     bool,
@@ -104,6 +120,34 @@ def load_model(name: str, device: str | None, dtype: str | None, *, compile: boo
     from dllm_decode.model import DiffusionLM
 
     return DiffusionLM.from_pretrained(name, device=device, dtype=dtype, compile=compile)
+
+
+def chat(given: str) -> Chat:
+    """Return the choice about chat templates.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if given not in ("auto", "on", "off"):
+        raise ConfigError(f"--chat: should be auto, on or off, got {given!r}")
+    return given  # type: ignore[return-value]
+
+
+def find_task(name: str, shape: str | None, shots: Path | None, data: Path | None = None) -> Task:
+    """Return the task of a name, in a shape, with worked examples, and with both splits read from `data`.
+
+    Raises:
+        ConfigError: There is no such task, or it has no shapes.
+        DataError: It makes its splits itself, and `data` is given.
+    """
+    from dllm_decode.plugins.registry import load_registry
+
+    task: Task = load_registry().task(name)
+    if shape is not None or shots is not None:
+        if not isinstance(task, Benchmark):
+            raise ConfigError(f"--shape and --shots: task {name!r} has one form of its own; leave them out")
+        task = task.shaped(shape, shots)
+    return task if data is None else task.over(data)
 
 
 def tell_warm_up(lm: DiffusionLM) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dllm_decode.errors import DataError
+from dllm_decode.tasks.files import data_files
+from dllm_decode.tasks.sources import files_origin
 
 if TYPE_CHECKING:
     from dllm_decode.tasks.base import Example, Task
@@ -21,12 +23,14 @@ class Chosen:
     places: tuple[int, ...]
     """Of each example in the fixed order of its split or file: the row id of its noise."""
     split: str | None
-    """None if they came from a file."""
+    """None if all of a file was asked for."""
     data: Path | None
+    origin: str
+    """What they are exactly: the split, and of a data set its name and revision or its file; or a file's fingerprint."""
 
 
 def choose_examples(
-    task: Task, split: str, data: str | Path | None, limit: int | None, rows: Sequence[int] | None
+    task: Task, split: str | None, data: str | Path | None, limit: int | None, rows: Sequence[int] | None
 ) -> Chosen:
     """Return the examples that `evaluate` was asked for; the arguments are its own.
 
@@ -34,10 +38,17 @@ def choose_examples(
         DataError: An unknown split, an unreadable file, places that do not exist, or no examples at all.
     """
     path = None if data is None else Path(data)
-    listed = task.examples(split, limit) if path is None else task.load(path)[:limit]
+    if path is not None and split is not None:
+        task = task.over(path)
+    if path is None or split is not None:
+        split = split or "test"
+        listed, origin = task.examples(split, limit), task.origin(split)
+    else:
+        listed = [example for file in data_files(path) for example in task.load(file)][:limit]
+        origin = files_origin(path)
     places = tuple(range(len(listed)) if rows is None else rows)
     if beyond := [place for place in places if not 0 <= place < len(listed)]:
         raise DataError(f"rows: task {task.name!r} has {len(listed)} examples there, none at {beyond[:5]}")
     if not places:
         raise DataError(f"task {task.name!r} has no examples to evaluate in {path or f'split {split!r}'}")
-    return Chosen(tuple(listed[place] for place in places), places, split if path is None else None, path)
+    return Chosen(tuple(listed[place] for place in places), places, split, path, origin)

@@ -5,19 +5,22 @@ Leaves decoding to an executor, keeping outcomes to `outcomes`, and comparing ru
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dllm_decode.errors import ConfigError
+from dllm_decode.data.prompt import prompt_text
+from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.choose import choose_examples
 from dllm_decode.evaluate.executors import Executor, InProcess, Job
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
+from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import is_permitted, permitted, require_for
 from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
 
+SHORTENED = 8
+"""The part of a model's context that answers get where it is too small for the task's own length."""
 LOOKED_AT = 50
 """Prompts whose lengths say how long a task's prompts are."""
 DEFAULT_LENGTH = Strategy.model_fields["gen_length"].default
@@ -44,6 +49,11 @@ class Evaluation:
         """Right or wrong, in the task's order; two evaluations of the same examples can be compared in pairs."""
         return [outcome.correct for outcome in self.outcomes]
 
+    @property
+    def scores(self) -> list[float]:
+        """Scores from 0 to 1, in the task's order; those of graded tasks are compared in pairs."""
+        return [outcome.score for outcome in self.outcomes]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record and every outcome as plain data."""
         return self.record.to_dict() | {"outcomes": [asdict(outcome) for outcome in self.outcomes]}
@@ -54,13 +64,15 @@ def evaluate(
     task: Task | str,
     strategy: StrategySource = "llada",
     *,
-    split: str = "test",
+    split: str | None = None,
     limit: int | None = None,
     rows: Sequence[int] | None = None,
     batch_size: int = 64,
     seed: int = 0,
     data: str | Path | None = None,
     gen_length: int | None = None,
+    chat: Chat = "auto",
+    skip_long: bool = False,
     cache: bool | Path = True,
     progress: Progress | None = None,
     executor: Executor | None = None,
@@ -75,13 +87,16 @@ def evaluate(
         lm: The model; None if an executor has it.
         task: A task or its name.
         strategy: A recipe name, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
-        split: "tune" or "test"; ignored if `data` is given.
+        split: "tune" or "test"; None is "test", or all of `data` where that is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.
         batch_size: Rows of a forward, at most.
         seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
-        data: A file of examples in a format the task reads.
+        data: A file of examples in a format the task reads, or a folder of such files; with a `split`, what a data set's
+            splits are read from.
         gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
+        chat: Whether a text goes through the model's chat template; see `DiffusionLM.generate`.
+        skip_long: Leave out examples that do not fit the model's context, and count them, rather than refuse them all.
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
             that was not loaded from a folder are never kept.
         progress: Called whenever examples are finished.
@@ -98,19 +113,27 @@ def evaluate(
         require_for(task)
         may_run = is_permitted()
     executor = executor or _here(lm)
+    task, short = (task, ()) if gen_length else shortened(task, executor.model.max_length)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
-    kept = Kept(chosen.examples, open_store(cache, executor.model, task, chosen, resolved, seed), progress)
+    prompts = [example.prompt for example in chosen.examples]
+    template = "" if task.infill else what_is_done(chat, executor.model.chat_template, prompts)
+    store = open_store(cache, executor.model, task, chosen, resolved, seed, template)
+    kept = Kept(chosen.examples, store, progress)
     resumed = kept.done
     phases = {"examples": time.perf_counter() - started, "decode": 0.0, "score": 0.0}
-    job = Job(resolved, task, chosen.examples, chosen.places, seed, batch_size, may_run)
+    job = Job(resolved, task, chosen.examples, chosen.places, seed, batch_size, chat, skip_long, may_run)
     run_missing(executor, job, kept, phases)
     found = kept.all()
+    skipped = tuple(chosen.examples[number].id for number in sorted(kept.skipped))
+    if not found:
+        raise DataError(f"task {task.name!r}: all {len(skipped)} examples are over the model's context")
     record = RunRecord(
         kind="eval",
         task=task.name,
         split=chosen.split,
         data=None if chosen.data is None else str(chosen.data),
+        examples=chosen.origin,
         model=executor.model.name,
         model_fingerprint=executor.model.fingerprint,
         **totals(found),
@@ -122,7 +145,10 @@ def evaluate(
         dtype=executor.model.dtype,
         device=executor.model.device,
         device_name=executor.model.device_name,
-        notes=notes,
+        chat=template,
+        skipped=skipped,
+        task_settings=dict(task.settings()),
+        notes=(*short, *notes),
     )
     return Evaluation(found, record)
 
@@ -137,6 +163,7 @@ def run_missing(executor: Executor, job: Job, kept: Kept, phases: dict[str, floa
     for part in executor.outcomes(replace(job, examples=examples, places=places)):
         for phase, seconds in part.seconds.items():
             phases[phase] += seconds
+        kept.skip(missing[number] for number in part.skipped)
         kept.add({missing[n]: outcome for n, outcome in zip(part.numbers, part.outcomes, strict=True)})
 
 
@@ -157,14 +184,25 @@ def _strategy(
     """Return the strategy as the task needs it, and what is to be said of it."""
     wanted = gen_length or task.gen_length
     looked_at = task.examples("tune", LOOKED_AT) if own_examples and needs_model(source) else []
-    prompts = [example.prompt for example in looked_at]
+    prompts = [prompt_text(example.prompt) for example in looked_at]
     found = resolve(source, model, task=task.name, gen_length=wanted, prompts=prompts)
     given, said = found.strategy, (found.note,) if found.note else ()
     resolved, cut = fit(given, wanted)
-    if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, task.gen_length):
-        instead = f"gen_length: {task.gen_length}, the task's, instead of the strategy's {given.gen_length}"
+    if gen_length is None and given.gen_length not in (DEFAULT_LENGTH, wanted):
+        instead = f"gen_length: {wanted}, the task's, instead of the strategy's {given.gen_length}"
         said = (f"{instead} (--gen-length {given.gen_length} keeps it)", *said)
     return resolved, (*said, *cut)
+
+
+def shortened(task: Task, limit: int | None) -> tuple[Task, tuple[str, ...]]:
+    """Return a task whose answers leave room for a prompt in a context of `limit` tokens, and what is to be said of it."""
+    if task.infill or limit is None or task.gen_length < limit:
+        return task, ()
+    length = max(1, limit // SHORTENED)
+    why = f"instead of the task's {task.gen_length}, which leaves no room for a prompt"
+    task = copy.copy(task)
+    task.gen_length = length  # type: ignore[misc]
+    return task, (f"gen_length: {length}, a part of the model's context of {limit} tokens, {why}",)
 
 
 def fit(strategy: Strategy, gen_length: int) -> tuple[Strategy, tuple[str, ...]]:

@@ -6,16 +6,19 @@ Knows nothing of what is kept and recorded. `InProcess` decodes here; `ray_execu
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import device_name
 from dllm_decode.programs import permitted
 
 if TYPE_CHECKING:
+    from dllm_decode.generation.answers import Generation
+    from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
     from dllm_decode.strategy.strategy import Strategy
     from dllm_decode.tasks.base import Example, Task
@@ -33,6 +36,10 @@ class ModelFacts:
     """Of the weights, e.g. "float32"."""
     device: str
     device_name: str
+    chat_template: bool = False
+    """Whether it has a chat template that does anything to a text."""
+    max_length: int | None = None
+    """The longest canvas, prompt included, in tokens; None if any."""
 
     @classmethod
     def of(cls, lm: DiffusionLM) -> Self:
@@ -44,6 +51,8 @@ class ModelFacts:
             dtype=str(lm.dtype).removeprefix("torch."),
             device=str(lm.device),
             device_name=device_name(lm.device),
+            chat_template=lm.has_chat_template,
+            max_length=lm.denoiser.max_length,
         )
 
 
@@ -59,6 +68,10 @@ class Job:
     seed: int = 0
     batch_size: int = 64
     """Rows of a forward, at most."""
+    chat: Chat = "auto"
+    """Whether a text goes through the model's chat template."""
+    skip_long: bool = False
+    """Whether prompts that do not fit the model's context are left out rather than refused."""
     run_programs: bool = False
     """Whether the judge may run programs that the model wrote."""
 
@@ -73,6 +86,8 @@ class Finished:
     """One each, in the same order."""
     seconds: Mapping[str, float]
     """Time spent on them by phase, "decode" and "score", in seconds."""
+    skipped: Sequence[int] = ()
+    """Indices of examples that were left out, in no other one's `numbers`."""
 
 
 class Executor(Protocol):
@@ -106,15 +121,45 @@ class InProcess:
         """Decode and judge the examples, those of long prompts first; see `Executor.outcomes`."""
         from dllm_decode.evaluate.judge import judge
 
-        if not job.examples:
-            return
-        prompts = [example.prompt for example in job.examples]
-        stream = self.lm.stream(
-            prompts, job.strategy, seed=job.seed, batch_size=job.batch_size, row_ids=job.places
-        )
-        for numbers, out in stream:
+        skipped = self._over_long(job)
+        if skipped:
+            yield Finished([], [], {}, skipped)
+        kept = [number for number in range(len(job.examples)) if number not in skipped]
+        for places, out in self._decoded(job, kept) if kept else ():
+            numbers = [kept[place] for place in places]
             scoring = time.perf_counter()
             with permitted(job.run_programs):
                 made = judge(self.lm, job.task, [job.examples[number] for number in numbers], out)
             seconds = {"decode": out.seconds, "score": time.perf_counter() - scoring}
             yield Finished(numbers, made, seconds)
+
+    def _decoded(self, job: Job, kept: Sequence[int]) -> Iterator[tuple[list[int], Generation]]:
+        """Yield places in `kept` and their answers, or, of an infill task, their filled texts."""
+        prompts = [job.examples[number].prompt for number in kept]
+        row_ids = [job.places[number] for number in kept]
+        options: dict[str, Any] = {"seed": job.seed, "batch_size": job.batch_size}
+        if not job.task.infill:
+            yield from self.lm.stream(prompts, job.strategy, row_ids=row_ids, chat=job.chat, **options)
+            return
+        for start in range(0, len(kept), job.batch_size):
+            places = list(range(start, min(start + job.batch_size, len(kept))))
+            own = [row_ids[place] for place in places]
+            yield places, self.lm.infill([prompts[place] for place in places], job.strategy, row_ids=own, **options)
+
+    def _over_long(self, job: Job) -> list[int]:
+        """Return the indices of the examples that do not fit the model's context.
+
+        Raises:
+            ConfigError: There are some, and they are not to be skipped.
+        """
+        prompts = [example.prompt for example in job.examples]
+        infill, length = job.task.infill, job.strategy.gen_length
+        long = self.lm.over_long(prompts, length, chat=job.chat, infill=infill)
+        if long and not job.skip_long:
+            names = ", ".join(job.examples[number].id for number in long)
+            raise ConfigError(
+                f"{len(long)} of {len(prompts)} prompts and {length} tokens of an answer are over the model's context of "
+                f"{self.lm.denoiser.max_length} tokens: {names}. Leave them out with --skip-long (skip_long=True), or lower "
+                "gen_length."
+            )
+        return long

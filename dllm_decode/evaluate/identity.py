@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from dllm_decode.evaluate.outcomes import OutcomeStore, cache_folder
 from dllm_decode.evaluate.record import installed_version
-from dllm_decode.fingerprints import file_fingerprint
 from dllm_decode.plugins.registry import load_registry
 
 if TYPE_CHECKING:
@@ -18,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def open_store(
-    cache: bool | Path, model: ModelFacts, task: Task, chosen: Chosen, strategy: Strategy, seed: int
+    cache: bool | Path,
+    model: ModelFacts,
+    task: Task,
+    chosen: Chosen,
+    strategy: Strategy,
+    seed: int,
+    template: str = "",
 ) -> OutcomeStore | None:
     """Return the store of these outcomes; None where none are kept.
 
@@ -29,20 +34,29 @@ def open_store(
         # A model made in this process has no name that another process could know it by.
         return None
     folder = cache_folder() / "outcomes" if cache is True else cache
-    return OutcomeStore(folder, outcome_key(model, task, chosen, strategy, seed))
+    return OutcomeStore(folder, outcome_key(model, task, chosen, strategy, seed, template))
 
 
 def outcome_key(
-    model: ModelFacts, task: Task, chosen: Chosen, strategy: Strategy, seed: int
+    model: ModelFacts, task: Task, chosen: Chosen, strategy: Strategy, seed: int, template: str = ""
 ) -> dict[str, Any]:
-    """Return all that decides an outcome besides the example; plain data."""
-    return {
+    """Return all that decides an outcome besides the example; plain data.
+
+    What is at its plainest, no template and no settings of the task, is left out.
+    """
+    settings = dict(task.settings())
+    extra: dict[str, Any] = {}
+    if settings:
+        extra["settings"] = settings
+    if template:
+        extra["chat"] = template
+    return extra | {
         "strategy": strategy.digest(),
         "parts": part_origins(strategy),
         "model": model.fingerprint,
         "task": task.name,
         "judge": task_origin(task),
-        "examples": chosen.split if chosen.data is None else file_fingerprint(chosen.data),
+        "examples": chosen.origin,
         "seed": seed,
         "dtype": model.dtype,
         "device": model.device.split(":")[0],

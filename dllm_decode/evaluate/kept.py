@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore, example_key
@@ -10,8 +10,8 @@ from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore, example_key
 if TYPE_CHECKING:
     from dllm_decode.tasks.base import Example
 
-Progress = Callable[[int, int, int], None]
-"""Called with (examples done, examples in all, of those done the correct ones)."""
+Progress = Callable[[int, int, float], None]
+"""Called with (examples done, examples in all, the sum of the scores of those done)."""
 
 
 class Kept:
@@ -24,6 +24,8 @@ class Kept:
         self._store, self._progress = store, progress
         self._keys = [example_key(one.id, (one.prompt, one.reference, dict(one.meta))) for one in examples]
         self._found = [store.get(key) if store else None for key in self._keys]
+        self.skipped: set[int] = set()
+        """Indices of the examples that are left out."""
         self._tell()
 
     @property
@@ -33,7 +35,11 @@ class Kept:
 
     def missing(self) -> list[int]:
         """Return the indices of the examples without an outcome."""
-        return [number for number, outcome in enumerate(self._found) if outcome is None]
+        return [
+            number
+            for number, outcome in enumerate(self._found)
+            if outcome is None and number not in self.skipped
+        ]
 
     def add(self, outcomes: Mapping[int, Outcome]) -> None:
         """Keep outcomes by their examples' indices, and tell.
@@ -47,11 +53,15 @@ class Kept:
             self._found[number] = outcome
         self._tell()
 
+    def skip(self, numbers: Iterable[int]) -> None:
+        """Leave examples out: they have no outcome and are not missing."""
+        self.skipped.update(numbers)
+
     def all(self) -> tuple[Outcome, ...]:
-        """Return the outcome of every example, once none is missing."""
+        """Return the outcome of every example that is not left out, once none is missing."""
         return tuple(outcome for outcome in self._found if outcome is not None)
 
     def _tell(self) -> None:
         if self._progress:
             done = [outcome for outcome in self._found if outcome is not None]
-            self._progress(len(done), len(self._found), sum(outcome.correct for outcome in done))
+            self._progress(len(done), len(self._found), sum(outcome.score for outcome in done))

@@ -25,7 +25,9 @@ class Outcome:
 
     id: str
     correct: bool
+    """Whether it is wholly right."""
     text: str
+    """What was judged: the answer up to the first of the task's stop strings."""
     forward_passes: int
     positions: int
     tokens: int
@@ -36,6 +38,8 @@ class Outcome:
     """The example's share of the calls of the model since the examples that were finished before."""
     seconds: float
     """The example's share of the decoding time since then."""
+    score: float
+    """How good it is, from 0 to 1; 1 or 0 where a task knows right and wrong only."""
 
 
 class OutcomeStore:
@@ -96,6 +100,7 @@ class OutcomeStore:
         for line in text.splitlines():
             try:
                 data = json.loads(line)
+                data.setdefault("score", float(data["correct"]))
                 known[data["example"]] = Outcome(**{name: data[name] for name in names})
             except (ValueError, KeyError, TypeError):
                 continue

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.executors import Job
 from dllm_decode.evaluate.ray_worker import Needed
@@ -30,7 +31,7 @@ class Chunk:
 
 def chunks(job: Job) -> Iterator[Chunk]:
     """Cut a job into batches, those of long prompts first, so that little is padded and no long one comes last."""
-    order = sorted(range(len(job.examples)), key=lambda number: -len(job.examples[number].prompt))
+    order = sorted(range(len(job.examples)), key=lambda number: -len(prompt_text(job.examples[number].prompt)))
     for start in range(0, len(order), job.batch_size):
         numbers = order[start : start + job.batch_size]
         examples = tuple(job.examples[number] for number in numbers)

@@ -133,7 +133,11 @@ class RayExecutor:
                     crew.lost(answer, error)
                     continue
                 if (chunk := crew.answered(answer)) is not None:
-                    yield replace(finished, numbers=[chunk.numbers[number] for number in finished.numbers])
+                    yield replace(
+                        finished,
+                        numbers=[chunk.numbers[number] for number in finished.numbers],
+                        skipped=[chunk.numbers[number] for number in finished.skipped],
+                    )
 
     def _check_open(self) -> None:
         if not self._workers:

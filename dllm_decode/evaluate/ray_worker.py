@@ -90,6 +90,7 @@ class Worker:
     def decode(self, job: Job) -> Finished:
         """Decode and judge a chunk."""
         parts = list(self.executor.outcomes(job))
-        seconds = {phase: sum(part.seconds[phase] for part in parts) for phase in ("decode", "score")}
+        seconds = {phase: sum(part.seconds.get(phase, 0.0) for part in parts) for phase in ("decode", "score")}
         numbers = [number for part in parts for number in part.numbers]
-        return Finished(numbers, [outcome for part in parts for outcome in part.outcomes], seconds)
+        skipped = [number for part in parts for number in part.skipped]
+        return Finished(numbers, [outcome for part in parts for outcome in part.outcomes], seconds, skipped)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dllm_decode.evaluate.outcomes import Outcome
-from dllm_decode.evaluate.statistics import wilson_interval
+from dllm_decode.evaluate.statistics import mean_interval
 from dllm_decode.strategy.strategy import Strategy
 
 DISTRIBUTIONS = ("dllm-decode", "torch", "transformers")
@@ -67,16 +67,18 @@ class RunRecord:
     """"eval", "search" or "bench"."""
     task: str
     split: str | None
-    """None if the examples came from a file."""
+    """None if the examples are all those of a file."""
     data: str | None
-    """The data file, if one was given."""
+    """The data file or folder, if one was given."""
+    examples: str
+    """What was evaluated exactly: the split; of a data set its name, revision and split, or its file's fingerprint."""
     model: str
     model_fingerprint: str
     n: int
     accuracy: float
-    """Fraction of 1."""
+    """Mean score, as a fraction of 1."""
     accuracy_interval: tuple[float, float]
-    """95 % Wilson interval."""
+    """95 % interval: Wilson's of right and wrong, `mean_interval` of grades."""
     forward_passes: float
     """Mean over examples of the forwards the example costs alone."""
     model_calls: int
@@ -95,6 +97,13 @@ class RunRecord:
     dtype: str
     device: str
     device_name: str
+    chat: str = ""
+    """What became of prompts: "template" where they went through the model's chat template, "turns joined" where messages
+    did not, "" where texts were taken as they are."""
+    skipped: tuple[str, ...] = ()
+    """Examples left out because they do not fit the model's context."""
+    task_settings: Mapping[str, str] = field(default_factory=dict)
+    """What of the task was chosen, such as the shape of its prompts."""
     notes: tuple[str, ...] = ()
     """What was adapted to make the strategy fit the task."""
     versions: dict[str, str] = field(default_factory=versions)
@@ -106,6 +115,8 @@ class RunRecord:
         return data | {
             "accuracy_interval": list(self.accuracy_interval),
             "tokens": asdict(self.tokens),
+            "skipped": list(self.skipped),
+            "task_settings": dict(self.task_settings),
             "notes": list(self.notes),
             "strategy_name": self.strategy.name,
             "strategy_digest": self.strategy.digest(),
@@ -118,7 +129,7 @@ class RunRecord:
 def totals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return the fields of the record that are sums and means over outcomes."""
     n = len(outcomes)
-    correct = sum(outcome.correct for outcome in outcomes)
+    scores = [outcome.score for outcome in outcomes]
     forwards = sum(outcome.forward_passes for outcome in outcomes)
     tokens = TokenCounts(
         positions=sum(outcome.positions for outcome in outcomes),
@@ -127,8 +138,8 @@ def totals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     )
     return {
         "n": n,
-        "accuracy": correct / n,
-        "accuracy_interval": wilson_interval(correct, n),
+        "accuracy": sum(scores) / n,
+        "accuracy_interval": mean_interval(scores),
         "forward_passes": forwards / n,
         "model_calls": round(sum(outcome.model_calls for outcome in outcomes)),
         "tokens_per_forward": tokens.up_to_eos / forwards if forwards else 0.0,

@@ -31,29 +31,61 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return float(interval.low), float(interval.high)
 
 
+def mean_interval(scores: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return an interval of the mean of scores from 0 to 1: Wilson's where all are right or wrong, else `graded_interval`.
+
+    Raises:
+        ValueError: There are no scores.
+    """
+    if all(score in (0, 1) for score in scores):
+        return wilson_interval(int(sum(scores)), len(scores), confidence)
+    low, high = graded_interval(scores, confidence)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def graded_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return an interval of the mean of grades, or of differences of grades: Student's, and never narrower than a bound.
+
+    Values that hardly vary make Student's interval as narrow as one likes, though n examples cannot exclude that a share of
+    1 - (α/2)^(1/n) of all others is one apart. That far the interval reaches on either side.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("an interval needs at least one value")
+    mean = sum(values) / n
+    unseen = 1 - ((1 - confidence) / 2) ** (1 / n)
+    spread = float(numpy.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 1.0
+    reach = max(float(stats.t.ppf((1 + confidence) / 2, max(n - 1, 1))) * spread, unseen)
+    return mean - reach, mean + reach
+
+
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
     """Two strategies judged on the same examples; differences are `other - baseline`, in fractions of 1."""
 
     n: int
     gained: int
-    """Examples that only `other` gets right."""
+    """Examples that only `other` gets right, or that it gets a better grade for."""
     lost: int
-    """Examples that only `baseline` gets right."""
+    """Examples that only `baseline` gets right, or that it gets a better grade for."""
     difference: float
     interval: tuple[float, float]
-    """95 % interval of the difference; see `paired_interval`."""
+    """95 % interval of the difference; see `interval_at`."""
     p_value: float
-    """Exact two-sided McNemar test of no difference."""
-
+    """Of no difference, two-sided: McNemar's exact test, or for grades Wilcoxon's signed ranks."""
+    grades: tuple[float, ...] = ()
+    """(n,) differences, where any score is neither right nor wrong."""
 
     def interval_at(self, confidence: float) -> tuple[float, float]:
-        """Return the interval of the difference at another confidence, such as 0.99."""
-        return paired_interval(self.n, self.gained, self.lost, confidence)
+        """Return the interval of the difference at a confidence: `paired_interval`, or of grades `graded_interval`."""
+        return _difference_interval(self.n, self.gained, self.lost, self.grades, confidence)
 
 
-def compare_paired(baseline: Sequence[bool], other: Sequence[bool]) -> PairedComparison:
-    """Compare right/wrong outcomes of the same examples in the same order.
+def compare_paired(baseline: Sequence[float], other: Sequence[float]) -> PairedComparison:
+    """Compare scores, or right and wrong, of the same examples in the same order.
 
     Raises:
         ValueError: The sequences are empty or differ in length.
@@ -61,10 +93,28 @@ def compare_paired(baseline: Sequence[bool], other: Sequence[bool]) -> PairedCom
     n = len(baseline)
     if n == 0 or n != len(other):
         raise ValueError(f"outcomes must be of the same examples, got {n} and {len(other)}")
-    gained = sum(new and not old for old, new in zip(baseline, other, strict=True))
-    lost = sum(old and not new for old, new in zip(baseline, other, strict=True))
-    p_value = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    return PairedComparison(n, gained, lost, (gained - lost) / n, paired_interval(n, gained, lost), p_value)
+    differences = [float(new) - float(old) for old, new in zip(baseline, other, strict=True)]
+    gained = sum(one > 0 for one in differences)
+    lost = sum(one < 0 for one in differences)
+    graded = any(score not in (0, 1) for score in (*baseline, *other))
+    if not gained + lost:
+        p_value = 1.0
+    elif graded:
+        p_value = float(stats.wilcoxon(differences).pvalue)
+    else:
+        p_value = float(stats.binomtest(gained, gained + lost).pvalue)
+    grades = tuple(differences) if graded else ()
+    interval = _difference_interval(n, gained, lost, grades, 0.95)
+    return PairedComparison(n, gained, lost, sum(differences) / n, interval, p_value, grades)
+
+
+def _difference_interval(
+    n: int, gained: int, lost: int, grades: Sequence[float], confidence: float
+) -> tuple[float, float]:
+    if not grades:
+        return paired_interval(n, gained, lost, confidence)
+    low, high = graded_interval(grades, confidence)
+    return max(low, -1.0), min(high, 1.0)
 
 
 def paired_interval(n: int, gained: int, lost: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -25,6 +25,8 @@ class Generation:
     """(B, L) int64; prompts, padded on the left to the longest, and what was decoded."""
     valid: Tensor
     """(B, L) bool; False on the padding of `canvas`."""
+    decided: Tensor
+    """(B, G) bool; which of `tokens` were decided: all of an answer, the masked ones of a text that was filled in."""
     forward_passes: Tensor
     """(B,) int64; forwards in which the row had open positions: what it costs alone."""
     model_calls: int
@@ -50,7 +52,15 @@ class Generation:
         """Gather a decoded table and what it took."""
         tokens = table.tokens[:, table.prompt_length or 0 :]
         return cls(
-            tokens, table.tokens, table.valid, forward_passes, model_calls, strategy, seconds, trace
+            tokens,
+            table.tokens,
+            table.valid,
+            table.undecided[:, -tokens.shape[1] :],
+            forward_passes,
+            model_calls,
+            strategy,
+            seconds,
+            trace,
         )
 
     @property

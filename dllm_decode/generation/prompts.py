@@ -1,19 +1,30 @@
 """From what a caller may pass as prompts to one left-padded table of token rows, with every mistake named.
 
-Knows texts, messages, lists of ids and tensors; leaves decoding to the engine.
+Knows texts, messages, ids in all their forms; leaves chat templates to `chat` and decoding to the engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
+from dllm_decode.data.prompt import Message, user
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.generation.chat import (
+    Chat,
+    check_chat,
+    is_conversation,
+    joined,
+    message_rule,
+    read_messages,
+    render,
+)
 from dllm_decode.models.tokenizer import Tokenizer
 
 MASK_TEXT = "[MASK]"
@@ -32,26 +43,34 @@ class Rows:
 
 def read_prompts(
     prompts: Any,
-    attention_mask: Tensor | None,
+    attention_mask: Any,
     tokenizer: Tokenizer | None,
     denoiser: Denoiser,
     *,
     infill: bool,
+    chat: Chat = "auto",
 ) -> Rows:
-    """Return the rows of a text, texts, messages, lists of ids, or a (B, P) tensor, on the CPU unless a tensor.
+    """Return the rows of texts, messages, ids, a table of ids or a tokenizer's output, on the CPU unless a tensor.
 
     Args:
-        prompts: One text, a list of texts, a conversation or a list of them, a list of lists of ids, or (B, P) int64.
-        attention_mask: (B, P), 0 on padding; with a tensor only.
+        prompts: One text or conversation or list of ids, or a list of them; (B, P) int64; or what a tokenizer returns, a
+            mapping with `input_ids` and perhaps `attention_mask`.
+        attention_mask: (B, P), 0 on padding; with a table of ids only.
         tokenizer: The model's, if it has one.
         denoiser: Tells the vocabulary and the mask token.
-        infill: Whether mask tokens are wanted in every row rather than refused.
+        infill: Whether mask tokens are wanted in every row rather than refused; texts are then taken as they are.
+        chat: Whether a text is a user's message for the chat template.
 
     Raises:
         ConfigError: What was given cannot be decoded; the message names the prompt by its 0-based number.
     """
+    check_chat(chat, tokenizer)
+    if isinstance(prompts, Mapping):
+        prompts, attention_mask = _encoded(prompts, attention_mask)
+    if isinstance(prompts, numpy.ndarray) and prompts.dtype.kind in "iu":
+        prompts = torch.from_numpy(prompts.astype(numpy.int64))
     if isinstance(prompts, Tensor):
-        rows = _from_tensor(prompts, attention_mask)
+        rows = _from_tensor(prompts, None if attention_mask is None else torch.as_tensor(attention_mask))
     elif attention_mask is not None:
         raise ConfigError(
             "attention_mask goes with a (B, P) tensor of prompts; texts and lists are padded for you."
@@ -59,56 +78,96 @@ def read_prompts(
     else:
         special = denoiser.special
         pad = (*special.ends, special.mask)[0]
-        rows = _pad(_token_lists(prompts, tokenizer, special.mask, infill), pad)
+        reader = _Reader(tokenizer, special.mask, infill, chat, message_rule(chat, tokenizer))
+        rows = _pad([reader.tokens(prompt, number) for number, prompt in enumerate(_listed(prompts))], pad)
     _check_tokens(rows, denoiser, infill)
     return rows
 
 
-def _token_lists(prompts: Any, tokenizer: Tokenizer | None, mask: int, infill: bool) -> list[list[int]]:
+def _encoded(encoding: Mapping[str, Any], attention_mask: Any) -> tuple[Any, Any]:
+    """Return the ids that a tokenizer has returned, without padding where they are lists, and their mask."""
+    if "input_ids" not in encoding:
+        raise ConfigError(f"prompts: a mapping should hold input_ids, got {', '.join(map(str, encoding))}.")
+    ids = encoding["input_ids"]
+    mask = encoding.get("attention_mask") if attention_mask is None else attention_mask
+    if mask is None or isinstance(ids, (Tensor, numpy.ndarray)):
+        return ids, mask
+    if ids and _is_id(ids[0]):
+        ids, mask = [ids], [mask]
+    if [len(row) for row in ids] != [len(row) for row in mask]:
+        raise ConfigError("attention_mask should have the shape of input_ids.")
+    return [[one for one, keep in zip(*row, strict=True) if keep] for row in zip(ids, mask, strict=True)], None
+
+
+def _listed(prompts: Any) -> Sequence[Any]:
+    """Return a list of prompts; a single text, conversation or list of ids is one."""
     if isinstance(prompts, str):
-        prompts = [prompts]
-    if not isinstance(prompts, Sequence):
+        return [prompts]
+    if isinstance(prompts, numpy.ndarray):
+        prompts = prompts.tolist()
+    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
         raise ConfigError(f"prompts should be a text, a list or a tensor, got {type(prompts).__name__}.")
     if not prompts:
         raise ConfigError("there are no prompts: the list is empty.")
-    if isinstance(prompts[0], Mapping):
-        prompts = [prompts]
-    return [_tokens(prompt, number, tokenizer, mask, infill) for number, prompt in enumerate(prompts)]
+    one = isinstance(prompts[0], Mapping) and "input_ids" not in prompts[0]
+    return [prompts] if one or all(map(_is_id, prompts)) else prompts
 
 
-def _tokens(prompt: Any, number: int, tokenizer: Tokenizer | None, mask: int, infill: bool) -> list[int]:
-    if isinstance(prompt, Sequence) and all(isinstance(i, int) and not isinstance(i, bool) for i in prompt):
-        if not isinstance(prompt, str):
-            return list(prompt)
-    elif not isinstance(prompt, str) and not _is_conversation(prompt):
-        raise ConfigError(
-            f"prompt {number} should be a text, a list of messages (role, content) or a list of token ids, "
-            f"got {type(prompt).__name__}."
-        )
-    if tokenizer is None:
-        raise ConfigError("this model came without a tokenizer: give token ids, as lists or a (B, P) tensor.")
-    if not isinstance(prompt, str):
-        if not tokenizer.chat_template:
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, numpy.integer)) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """From a prompt to its ids."""
+
+    tokenizer: Tokenizer | None
+    mask: int
+    infill: bool
+    chat: Chat
+    becomes_message: Callable[[str], bool]
+    """Whether a text is a user's message for the template."""
+
+    def tokens(self, prompt: Any, number: int) -> list[int]:
+        if isinstance(prompt, Mapping) and "input_ids" in prompt:
+            prompt = prompt["input_ids"]
+        if isinstance(prompt, (Tensor, numpy.ndarray)):
+            prompt = prompt.tolist()
+        is_text, is_messages = isinstance(prompt, str), is_conversation(prompt)
+        if not is_text and isinstance(prompt, Sequence) and all(map(_is_id, prompt)):
+            return [int(one) for one in prompt]
+        if not is_text and not is_messages:
             raise ConfigError(
-                f"prompt {number}: the model's tokenizer has no chat template; give a text, not messages."
+                f"prompt {number} should be a text, a list of messages (role, content) or a list of token ids, "
+                f"got {type(prompt).__name__}."
             )
+        if self.tokenizer is None:
+            raise ConfigError(
+                "this model came without a tokenizer: give token ids, as lists or a (B, P) tensor."
+            )
+        messages = read_messages(prompt, number) if is_messages else [user(prompt)]
+        _check_text(messages, number)
+        if is_messages and self.chat == "off":
+            prompt, is_messages = joined(messages), False
+        if is_messages or (not self.infill and self.becomes_message(prompt)):
+            text = render(self.tokenizer, messages, number, whole=self.infill)
+            if self.infill:
+                return _masked_ids(text, self.tokenizer, self.mask)
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return (
+            _infill_ids(prompt, self.tokenizer, self.mask) if self.infill else _prompt_ids(prompt, self.tokenizer)
+        )
+
+
+def _check_text(messages: Sequence[Message], number: int) -> None:
+    for message in messages:
         try:
-            text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-        except Exception as error:
-            raise ConfigError(f"prompt {number}: the chat template refuses these messages: {error}") from None
-        _check_text(text, number)
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    _check_text(prompt, number)
-    return _infill_ids(prompt, tokenizer, mask) if infill else _prompt_ids(prompt, tokenizer)
-
-
-def _check_text(text: str, number: int) -> None:
-    """Refuse half of a surrogate pair: it is no character, and tokenizers do not know it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ascii(error.object[error.start])
-        raise ConfigError(f"prompt {number} is no text: half a character, {half}, stands at {error.start}.") from None
+            message["content"].encode()
+        except UnicodeEncodeError as error:
+            half = ascii(error.object[error.start])
+            raise ConfigError(
+                f"prompt {number} is no text: half a character, {half}, stands at {error.start}."
+            ) from None
 
 
 def _prompt_ids(prompt: str, tokenizer: Tokenizer) -> list[int]:
@@ -132,15 +191,16 @@ def _infill_ids(text: str, tokenizer: Tokenizer, mask: int) -> list[int]:
         ids = list(tokenizer(name.join(pieces))["input_ids"])
         if ids.count(mask) == len(pieces) - 1:
             return ids
+    return _masked_ids(text, tokenizer, mask)
+
+
+def _masked_ids(text: str, tokenizer: Tokenizer, mask: int) -> list[int]:
+    """Return the ids of a text piece by piece, neither opened nor closed, with the mask for every `[MASK]`."""
     ids = []
-    for place, piece in enumerate(pieces):
+    for place, piece in enumerate(text.split(MASK_TEXT)):
         ids.extend([mask] if place else [])
         ids.extend(tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else [])
     return ids
-
-
-def _is_conversation(prompt: Any) -> bool:
-    return isinstance(prompt, Sequence) and all(isinstance(m, Mapping) and "content" in m for m in prompt)
 
 
 def _pad(lists: list[list[int]], pad: int) -> Rows:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dllm_decode.commands.options import RunPrograms
+from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,12 +89,12 @@ def _decode(console: Console, lm: DiffusionLM, task: Task, example: int, seed: i
     chosen = task.examples("test")[example : example + 1]
     if not chosen:
         raise ConfigError(f"example: task {task.name!r} has no test example {example}")
-    console.print(f"[bold]{task.name}[/]: {escape(chosen[0].prompt)}", soft_wrap=True)
+    console.print(f"[bold]{task.name}[/]: {escape(prompt_text(chosen[0].prompt))}", soft_wrap=True)
     films = []
     for name in STRATEGIES:
         strategy, _ = fit(Strategy.load(name), task.gen_length)
         out = lm.generate([chosen[0].prompt], strategy=strategy, seed=seed, row_ids=[example], trace=True)
-        films.append(film(name, lm, out, task.score(chosen[0], out.texts[0])))
+        films.append(film(name, lm, out, task.score(chosen[0], out.texts[0]) == 1))
     play(console, films)
     console.print()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import random
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.data.prompt import prompt_text
+from dllm_decode.errors import ConfigError
 from dllm_decode.tasks.base import SPLITS, Example, Task
 
 Judge = Callable[[str, str], bool]
@@ -46,7 +46,6 @@ def function_task(
         "name": f"{own}-{_code(judge)}",
         "description": f"{len(texts)} prompts judged by a Python function",
         "gen_length": gen_length,
-        "split_size": len(texts) // 2,
     }
     return type("FunctionTask", (_FunctionTask,), fields)(judge, texts)  # type: ignore[no-any-return]
 
@@ -62,15 +61,11 @@ class _FunctionTask(Task):
         }
 
     def examples(self, split: str, limit: int | None = None) -> list[Example]:
-        if split not in SPLITS:
-            raise DataError(f"split: {split!r} is unknown; task {self.name!r} has {' and '.join(SPLITS)}")
+        self.refuse_split(split)
         return self._splits[split][:limit]
 
-    def sample(self, rng: random.Random) -> Example:
-        return rng.choice(self._splits["tune"])
-
     def score(self, example: Example, text: str) -> bool:
-        return bool(self._judge(example.prompt, text))
+        return bool(self._judge(prompt_text(example.prompt), text))
 
 
 def _code(judge: Judge) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dllm_decode.commands.options import Json
+from dllm_decode.commands.options import Json, Shape, Shots, find_task
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from dllm_search.tuning import TuneResult
 
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="A file or folder in the data set's format; both splits are read from it."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 
@@ -53,6 +57,9 @@ def run(
         bool,
         typer.Option(help="Keep what is chosen for `--strategy tuned`, and start from what similar tasks chose."),
     ] = True,
+    data: Data = None,
+    shape: Shape = None,
+    shots: Shots = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -60,13 +67,13 @@ def run(
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
     from dllm_decode.commands.output import note
-    from dllm_decode.plugins.registry import load_registry
     from dllm_decode.programs import permitted, require_for
     from dllm_decode.strategy.strategy import parse_override
 
+    tasks = [find_task(name, shape, shots, data) for name in task]
     with permitted(options["run_programs"]):
-        for name in task:
-            require_for(load_registry().task(name))
+        for one in tasks:
+            require_for(one)
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
@@ -75,9 +82,9 @@ def run(
     try:
         if len(task) == 1:
             folder = results_folder(task[0]) if out is None else out
-            results = {task[0]: tune(model, task[0], out=folder, **own, **options)}
+            results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
         else:
-            results = tune_all(model, task, out=out or results_folder(), **own, **options)
+            results = tune_all(model, tasks, out=out or results_folder(), **own, **options)
     except KeyboardInterrupt:
         note("interrupted; nothing is lost, the same command goes on from here")
         raise
@@ -88,6 +95,9 @@ def run(
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
+    data: Data = None,
+    shape: Shape = None,
+    shots: Shots = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -95,10 +105,9 @@ def report(
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
     from dllm_decode.commands.output import note
-    from dllm_decode.plugins.registry import load_registry
     from dllm_decode.programs import permitted, require_for
 
-    chosen_task = load_registry().task(task)
+    chosen_task = find_task(task, shape, shots, data)
     with permitted(options["run_programs"]):
         require_for(chosen_task)
     folder = options.pop("out") or results_folder(task)

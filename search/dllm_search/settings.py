@@ -23,6 +23,7 @@ CHOICES = {
     "objective": tuple(GOALS),
     "cost": tuple(COSTS),
     "sampler": tuple(dict.fromkeys(sampler for goal in GOALS.values() for sampler in goal.samplers)),
+    "chat": ("auto", "on", "off"),
 }
 SIZES = ("verify_examples", "test_examples", "batch_size")
 """Settings that may change while a study grows; a report made anew takes them as the last run had them."""
@@ -48,6 +49,7 @@ class SharedOptions(TypedDict, total=False):
     verify_examples: int
     test_examples: int
     batch_size: int
+    chat: str
     timeout: float | None
     workers: int
     ray_address: str | None
@@ -107,6 +109,9 @@ class Settings(Frozen):
     )
     test_examples: int = Field(500, ge=1, description="Of the test split, for the report.")
     batch_size: int = Field(64, ge=1, description="Examples decoded together.")
+    chat: str = Field(
+        "auto", description="Chat template for texts: auto (if the model has one), on, off (messages too)."
+    )
     timeout: float | None = Field(None, gt=0, le=1e9, description="Seconds after which no new trial is begun.")
     workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
     ray_address: str | None = Field(
@@ -196,5 +201,7 @@ class Settings(Frozen):
             names.append("max_drop")
         if self.generation is not None:
             names.append("generation")
+        if self.chat != "auto":
+            names.append("chat")
         timed = {"cost_batch_size": self.timed_together()} if self.timed is not None else {}
         return {**{name: getattr(self, name) for name in names}, **timed}

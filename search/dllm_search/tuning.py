@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 import optuna
 
 from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.evaluate.evaluate import shortened
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import permitted, require_for
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.base import SPLITS
 from dllm_search.function_task import function_task
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
 from dllm_search.judge.objective import TaskObjective
-from dllm_search.judge.work import LOOKED_AT, work_on
+from dllm_search.judge.work import work_on
 from dllm_search.report.progress import Say
 from dllm_search.report.prospects import prospects
 from dllm_search.report.report import Report
@@ -117,6 +119,11 @@ def tune(
     timed = settings.timed is not None
     space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix).check()
     lm = load(model, device, dtype)
+    chosen_task, shorter = shortened(chosen_task, lm.denoiser.max_length)
+    if shorter:
+        space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
+        if say is not None:
+            say(shorter[0])
     space = space.fitting(abilities(lm.denoiser)).check()
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     with (
@@ -214,6 +221,7 @@ def report_on(
     lm: DiffusionLM, task: Task, study: optuna.Study, settings: Settings, *, say: Say | None = None
 ) -> TuneResult:
     """Make the report of a study anew, without trying anything; outcomes kept from the search are used again."""
+    task, _ = shortened(task, lm.denoiser.max_length)
     search, objective = build_search(lm, task, settings, True, say)
     record = _record(lm, settings, study.study_name, None, search, objective)
     with permitted(settings.run_programs):
@@ -236,12 +244,19 @@ def setup(lm: DiffusionLM, task: Task, settings: Settings, space: Space) -> dict
     """Return what must stay the same while a study grows."""
     return {
         "task": task.name,
+        **_task_facts(task),
         "gen_length": task.gen_length,
         "model": lm.fingerprint,
         **settings.fixed(),
         "space": space.fingerprint(),
         "everything": space.whole,
     }
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    """Return what else decides a task's examples and scores: the rows of a data set, the shape of prompts."""
+    origin, chosen = task.origin("tune"), dict(task.settings())
+    return {**({"tuned_on": origin} if origin != "tune" else {}), **({"task_settings": chosen} if chosen else {})}
 
 
 @contextmanager
@@ -280,13 +295,18 @@ def build_search(
 ) -> tuple[Search, TaskObjective]:
     """Return a search of a task with a model, and its objective; `evaluate` decodes, None is the core's own, here."""
     objective = TaskObjective(
-        lm, task, batch_size=settings.batch_size, seed=settings.seed, cache=cache, evaluate=evaluate
+        lm,
+        task,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        cache=cache,
+        chat=settings.chat,  # type: ignore[arg-type]
+        evaluate=evaluate,
     )
     watch = _stopwatch(lm, task, settings, cache)
     # A device that measures time must not be shared.
     at_once = settings.workers if evaluate is not None and watch is None else 1
-    prompts = [example.prompt for example in task.examples("tune", LOOKED_AT)]
-    work = work_on(lm, prompts, task.gen_length)
+    work = work_on(lm, task, settings.chat)  # type: ignore[arg-type]
     search = Search(
         task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, work, at_once=at_once
     )
@@ -297,13 +317,15 @@ def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Pa
     """Return what measures time, beside LLaDA's rule at one step a token; None where forward passes are the cost."""
     if settings.timed is None:
         return None
+    if task.infill:
+        raise ConfigError(f"cost: answers are timed, and task {task.name!r} fills in texts; it takes cost forwards")
     size = settings.timed_together()
     prompts = [example.prompt for example in task.examples("tune", ROUNDS * size)]
     (baseline,) = baselines(task.gen_length, limit=1)
     folder = None
     if cache is not False and lm.folder is not None:
         folder = (cache_folder() if cache is True else Path(cache)) / "timings"
-    return Stopwatch(lm, prompts, baseline, size, folder, seed=settings.seed)
+    return Stopwatch(lm, prompts, baseline, size, folder, seed=settings.seed, chat=settings.chat)  # type: ignore[arg-type]
 
 
 def _record(
@@ -317,6 +339,7 @@ def _record(
     asked = settings.model_dump(exclude={"out", "storage", "strategy"})
     asked["strategy"] = None if settings.strategy is None else str(settings.strategy)
     dtype = str(lm.dtype).removeprefix("torch.")
+    tuned, tested = (objective.task.origin(split) for split in SPLITS)
     return {
         "study": study,
         "model": lm.name,
@@ -331,6 +354,8 @@ def _record(
         "provenance": {
             "task": search.task,
             "model": f"{lm.name} ({lm.fingerprint}), {dtype} on {lm.device}",
+            **({"examples": f"{tuned}; {tested}"} if (tuned, tested) != SPLITS else {}),
+            **objective.task.settings(),
             "study": f"{study}, {settings.trials} trials, seed {settings.seed}, {settings.examples} tuning examples",
             "made by": f"dllm-decode {installed_version('dllm-decode')}, optuna {optuna.__version__}",
         },

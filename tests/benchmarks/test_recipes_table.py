@@ -16,8 +16,9 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.statistics import PointOutcomes, aup
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks import TASKS
 
-LENGTHS = {name: task.gen_length for name, task in load_registry().tables["task"].items()}
+LENGTHS = {task.name: task.gen_length for task in TASKS}
 
 
 def outcomes(accuracy, forwards, n=200, tokens=8):

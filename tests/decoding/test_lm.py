@@ -58,7 +58,7 @@ def ids(lm: DiffusionLM, text: str) -> list[int]:
 
 
 def test_one_text_gives_one_row(lm: DiffusionLM) -> None:
-    out = lm.generate("hello", gen_length=8)
+    out = lm.generate("hello", gen_length=8, chat="off")
     assert out.tokens.shape == (1, 8)
     assert out.canvas.tolist() == [ids(lm, "hello") + out.tokens[0].tolist()]
     assert out.forward_passes.tolist() == [8]
@@ -89,7 +89,7 @@ def test_a_row_does_not_depend_on_its_mates_with_temperature_either(lm: Diffusio
 
 
 def test_the_canvas_is_padded_on_the_left_to_the_longest_prompt(lm: DiffusionLM) -> None:
-    out = lm.generate(PROMPTS, gen_length=8, batch_size=2)
+    out = lm.generate(PROMPTS, gen_length=8, batch_size=2, chat="off")
     width = len(ids(lm, PROMPTS[2]))
     assert out.canvas.shape == out.valid.shape == (5, width + 8)
     for row, prompt in enumerate(PROMPTS):
@@ -98,7 +98,7 @@ def test_the_canvas_is_padded_on_the_left_to_the_longest_prompt(lm: DiffusionLM)
 
 
 def test_ids_and_left_padded_tensors_give_what_texts_give(lm: DiffusionLM) -> None:
-    expected = lm.generate(PROMPTS, gen_length=8, steps=4)
+    expected = lm.generate(PROMPTS, gen_length=8, steps=4, chat="off")
     lists = [ids(lm, prompt) for prompt in PROMPTS]
     assert torch.equal(lm.generate(lists, gen_length=8, steps=4).canvas, expected.canvas)
     width = max(map(len, lists))
@@ -123,10 +123,10 @@ def test_messages_go_through_the_chat_template(lm: DiffusionLM) -> None:
 
 def test_texts_are_cut_at_the_first_end_and_hold_no_special_tokens(lm: DiffusionLM) -> None:
     a, b = ids(lm, "ab")
-    assert constant(lm, a, b, EOS, a).generate("", gen_length=4, strategy="llada").texts == ["ab"]
-    assert constant(lm, a, EOT, b, b).generate("", gen_length=4).texts == ["a"]
-    assert constant(lm, a, b, 260, a).generate("", gen_length=4).tokens.tolist() == [[a, b, 260, a]]
-    assert constant(lm, EOS).generate("", gen_length=4).texts == [""]
+    assert constant(lm, a, b, EOS, a).generate("", gen_length=4, chat="off", strategy="llada").texts == ["ab"]
+    assert constant(lm, a, EOT, b, b).generate("", gen_length=4, chat="off").texts == ["a"]
+    assert constant(lm, a, b, 260, a).generate("", gen_length=4, chat="off").tokens.tolist() == [[a, b, 260, a]]
+    assert constant(lm, EOS).generate("", gen_length=4, chat="off").texts == [""]
 
 
 def test_infill_decides_masked_positions_anywhere_and_nothing_else(lm: DiffusionLM) -> None:
@@ -203,11 +203,11 @@ def test_a_wrong_budget_is_refused_with_its_path(lm: DiffusionLM) -> None:
 
 
 def test_a_prompt_over_the_context_is_named_with_its_length(lm: DiffusionLM) -> None:
-    message = refusal(lm.generate, ["short", "x" * 60], gen_length=8)
+    message = refusal(lm.generate, ["short", "x" * 60, "y", "z" * 61], gen_length=8, chat="off")
     assert "prompt 1 has 60 tokens and gen_length is 8: 68 together" in message
-    assert "context of 64 tokens" in message
+    assert "context of 64 tokens. So are prompts 3." in message
     assert "gen_length 65 is over the model's context of 64" in refusal(lm.generate, "x", gen_length=65)
-    assert lm.generate("x" * 56, gen_length=8).canvas.shape == (1, 64)
+    assert lm.generate("x" * 56, gen_length=8, chat="off").canvas.shape == (1, 64)
     assert "over the model's context" in refusal(lm.infill, "[MASK]" + "x" * 64)
 
 

@@ -16,6 +16,7 @@ from dllm_decode.parts.base import PartConfig
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.plugins.registry import build_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks import TASKS
 from dllm_decode.testing import SUITES, DenoiserSuite, ScriptedDenoiser, TaskSuite, checkpoints
 from dllm_decode.testing.config_suite import label
 from dllm_decode.testing.random_checkpoint import write_checkpoint
@@ -92,7 +93,7 @@ for _name, _suite, _fields in _suites():
 
 
 class TestBuiltInTask(TaskSuite):
-    tasks = tuple(_REGISTRY.find("task", name) for name in _REGISTRY.names("task"))
+    tasks = TASKS
 
 
 def write_dream(folder: Path) -> Path:

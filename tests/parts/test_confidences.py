@@ -16,8 +16,8 @@ from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import StepView
 from dllm_decode.decoding.decoded import decode
 from dllm_decode.errors import ConfigError
-from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks import TASKS
 from dllm_strategies.confidence import Margin, NegativeEntropy, RandomConfidence, TopProbability
 from dllm_strategies.debias import FrequencyDebiased
 from dllm_strategies.frequencies import fingerprint_of, read_frequencies
@@ -178,16 +178,16 @@ def test_without_a_file_the_score_is_as_it_was() -> None:
 
 
 def test_the_shipped_table_counts_the_positions_of_every_tasks_tuning_answers() -> None:
-    model, registry = DiffusionLM.from_pretrained("tiny"), load_registry()
+    model = DiffusionLM.from_pretrained("tiny")
     tokenizer, eos = model.tokenizer, model.denoiser.special.eos
     shares: dict[int, float] = {}
-    for name in registry.names("task"):
-        task, counts = registry.task(name), Counter[int]()
+    for kind in TASKS:
+        task, counts = kind(), Counter[int]()
         for example in task.examples("tune"):
             answer = tokenizer(example.reference, add_special_tokens=False)["input_ids"][: task.gen_length]
             counts.update([*answer, *[eos] * (task.gen_length - len(answer))])
         for token, count in counts.items():
-            shares[token] = shares.get(token, 0) + count / counts.total() / len(registry.names("task"))
+            shares[token] = shares.get(token, 0) + count / counts.total() / len(TASKS)
     shipped = read_frequencies("tiny", fingerprint_of("tiny"))
     assert shipped == pytest.approx(shares, abs=1e-6)
 

@@ -23,7 +23,8 @@ from dllm_decode.plugins import hookspecs, registry
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
+from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.testing import SPECIAL, VOCABULARY, ScriptedDenoiser, isolated_registry, run
 
 HOOKS = [name for name, value in vars(hookspecs).items() if name.startswith("dllm_") and callable(value)]
@@ -93,7 +94,7 @@ def exercise_recipe(tmp_path: Path) -> None:
         assert main(["generate", PROMPT, "--strategy", NAME, "--gen-length", "4"]) == 0
 
 
-class OneAnswer(Task):
+class OneAnswer(GeneratedTask):
     """Always right."""
 
     name: ClassVar[str] = NAME

@@ -164,3 +164,27 @@ def test_a_place_that_cannot_be_written_is_a_data_error(tmp_path: Path) -> None:
 
 def test_the_registry_is_as_it_was() -> None:
     assert load_registry().names("scheduler") == build_registry(None, None).names("scheduler")
+
+
+def test_a_task_is_written_from_a_file_and_passes_its_tests_as_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Path(__file__).parents[1] / "support" / "rows.jsonl"
+    command = ["new-plugin", "sums", "--kind", "task", "--from-file", str(rows), "--out", str(tmp_path)]
+    assert main(command) == 0
+    folder = tmp_path / "dllm-decode-sums"
+    text = (folder / "dllm_decode_sums.py").read_text()
+    assert 'row["question"]' in text and 'row["answer"]' in text and "EXAMPLE" not in text
+    assert len(text.splitlines()) < 40
+    assert " passed" in checked(folder, "pytest", "-q", "-p", "no:cacheprovider")
+    checked(tmp_path, "ruff", "check", "--no-cache", "--select", "E,F,I,B,UP,SIM,RUF,N,W", ".")
+    checked(tmp_path, "ruff", "format", "--no-cache", "--check", ".")
+
+
+def test_only_a_task_is_written_from_a_file_and_the_file_is_looked_into(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("one\n1\n")
+    with pytest.raises(ConfigError, match="goes with --kind task"):
+        write_plugin("mine", "stop", tmp_path, file)
+    with pytest.raises(DataError, match="there is one column: one"):
+        write_plugin("mine", "task", tmp_path, file)

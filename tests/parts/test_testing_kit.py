@@ -33,6 +33,7 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import build_registry, load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.testing import (
     PROMPTS,
     SPECIAL,
@@ -452,7 +453,7 @@ def test_a_suite_without_parts_or_with_strange_ones_is_a_usage_error(tmp_path: P
     assert "TestNoTask.tasks holds 'line'" in done.stdout
 
 
-class Guess(Task):
+class Guess(GeneratedTask):
     """Says the number that the prompt says."""
 
     name: ClassVar[str] = "guess"

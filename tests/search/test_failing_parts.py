@@ -22,8 +22,8 @@ from dllm_decode.plugin import (
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
+from dllm_search.judge.choose import choose
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import choose
 from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.space import Space

@@ -9,6 +9,7 @@ import pytest
 
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.model import DiffusionLM
+from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
@@ -55,11 +56,19 @@ def test_it_is_what_the_model_is_run_on(
 
         monkeypatch.setattr(lm.denoiser, name, counted)
     out = lm.generate(prompts, strategy=strategy)
-    work = work_on(lm, prompts, 16)
+    work = Work(lm.special, out.canvas.shape[1])
     counted_forwards = int(out.forward_passes[0])
     # One denoiser method may ask the other.
     calls = len(run) // counted_forwards
     assert sum(run) / calls == pytest.approx(counted_forwards * work.columns * work(strategy))
+
+
+def test_a_task_is_worked_on_with_its_mean_prompt_and_its_answer() -> None:
+    lm, task = DiffusionLM.from_pretrained("tiny"), load_registry().task("square")
+    prompts = [example.prompt for example in task.examples("tune", 64)]
+    canvas = lm.generate(prompts, strategy="fast-dllm", gen_length=task.gen_length)
+    mean = float(canvas.valid.sum(1).double().mean())
+    assert work_on(lm, task, "auto").columns == round(mean)
 
 
 def test_what_costs_two_is_dearer_wherever_costs_are_compared() -> None:

@@ -137,7 +137,7 @@ def test_a_torn_line_is_decoded_again_and_spoils_no_other(lm, tmp_path):
 
 
 def test_writers_at_the_same_time_lose_nothing(tmp_path):
-    made = Outcome("a", True, "text\u2028more", 1, 2, 2, 2, 0.5, 0.1)
+    made = Outcome("a", True, "text\u2028more", 1, 2, 2, 2, 0.5, 0.1, 1.0)
     one, two = OutcomeStore(tmp_path, {"key": 1}), OutcomeStore(tmp_path, {"key": 1})
     for number in range(5):
         one.add({f"one-{number}": made})

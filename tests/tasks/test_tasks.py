@@ -10,7 +10,7 @@ import pytest
 from dllm_decode.errors import DecodeError
 from dllm_decode.programs import permitted
 from dllm_decode.tasks import TASKS, Example, Task, training_examples
-from dllm_decode.tasks.base import held_out_prompts
+from dllm_decode.tasks.generated.base import held_out_prompts
 from dllm_decode.tasks.generated.code import CodeTask
 from dllm_decode.tasks.generated.code_families import FAMILIES
 from dllm_decode.tasks.generated.countdown import CountdownTask, chain_reaches

@@ -9,7 +9,8 @@ import random
 import re
 from typing import ClassVar
 
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
+from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.tasks.generated.line import NAMES
 
 PHRASINGS = ("Work out {expression}.", "What is {expression}?", "Compute {expression} step by step.")
@@ -19,7 +20,7 @@ LOSSES = ("loses {n}", "sells {n}", "gives {n} to {other}")
 LARGEST = 99
 
 
-class ArithmeticTask(Task):
+class ArithmeticTask(GeneratedTask):
     """Works out one to three additions or subtractions of numbers up to 99; a third are word problems."""
 
     name: ClassVar[str] = "arithmetic"

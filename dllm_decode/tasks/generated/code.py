@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from dllm_decode.programs import ByValues, Limits, require_for, run
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
+from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.tasks.generated.code_families import FAMILIES, NAMES_FOR, Family
 
 FUNCTION_NAMES = "solve apply convert check work answer compute handle process make".split()
@@ -23,7 +24,7 @@ PHRASINGS = (
 )
 
 
-class CodeTask(Task):
+class CodeTask(GeneratedTask):
     """Writes a one-line Python function that does what is described."""
 
     name: ClassVar[str] = "code"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from dllm_decode.errors import DataError
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
 from dllm_decode.tasks.files import json_lines
+from dllm_decode.tasks.generated.base import GeneratedTask
 
 PHRASINGS = (
     "Numbers: {numbers}. Target: {target}.",
@@ -24,7 +25,7 @@ LARGEST = 100
 _STEP = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
 
 
-class CountdownTask(Task):
+class CountdownTask(GeneratedTask):
     """Chains three numbers up to 100 into a target; generated targets need only ``+`` and ``-``."""
 
     name: ClassVar[str] = "countdown"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from typing import ClassVar
 
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
+from dllm_decode.tasks.generated.base import GeneratedTask
 from dllm_decode.tasks.generated.facts_data import BOOKS, CAPITALS, CONTINENT_OF, CONTINENTS, ELEMENTS
 
 CAPITAL_CLOSED = (
@@ -86,7 +87,7 @@ def _closed_facts() -> list[tuple[tuple[str, ...], str, str]]:
 CLOSED = _closed_facts()
 
 
-class FactsTask(Task):
+class FactsTask(GeneratedTask):
     """Answers closed (two in five) and open (three in five) questions about some 200 facts."""
 
     name: ClassVar[str] = "facts"

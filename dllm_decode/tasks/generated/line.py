@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dllm_decode.errors import DataError
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
 from dllm_decode.tasks.files import json_lines
+from dllm_decode.tasks.generated.base import GeneratedTask
 
 NAMES = (
     "Adam Alice Anna Ben Bob Carl Carol Clara Dan David Diana Emma Eric Eva Frank Fred Grace Greg Hannah Henry "
@@ -56,7 +57,7 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
 _WEIGHTS = {"shuffle": 4, "insert_random": 2, "remove_random": 2, "replace_random": 2}
 
 
-class LineTask(Task):
+class LineTask(GeneratedTask):
     """Rearranges or edits a waiting line of three to six names."""
 
     name: ClassVar[str] = "line"

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dllm_decode.errors import DataError
-from dllm_decode.tasks.base import Example, Task
+from dllm_decode.tasks.base import Example
 from dllm_decode.tasks.files import csv_rows, json_lines
+from dllm_decode.tasks.generated.base import GeneratedTask
 
 SYMBOLS = tuple("ABCDEFGHJKLMNPRSTUVWXYZ")
 LATIN_PHRASINGS = (
@@ -31,7 +32,7 @@ SUDOKU_PHRASINGS = (
 _Grid = tuple[tuple[int, ...], ...]
 
 
-class SquareTask(Task):
+class SquareTask(GeneratedTask):
     """Writes a Latin square or completes a sudoku; half the examples are of each kind."""
 
     name: ClassVar[str] = "square"

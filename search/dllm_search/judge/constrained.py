@@ -52,6 +52,7 @@ def losses(score: Score, baseline: Score, mean_cost: float) -> list[float]:
     Right or wrong alone would leave the signed-rank test with almost nothing but ties, so cost tells right answers
     apart: a right answer's loss is its cost relative to the baseline's mean. A wrong answer has a loss that does not
     depend on its cost, since cheapness is no merit there: `LOST` where the baseline is right, 1 where it is wrong too.
+    Grades lie between these in proportion.
 
     Args:
         score: Of the strategy.
@@ -63,7 +64,8 @@ def losses(score: Score, baseline: Score, mean_cost: float) -> list[float]:
     found = []
     for right, expected, forwards in zip(score.correct, baseline.correct, score.forwards, strict=True):
         cost = min(share * forwards / max(mean_cost, 1e-9), DEAREST)
-        found.append(cost if right else LOST if expected else 1.0)
+        short = max(expected - right, 0)
+        found.append(LOST * short + (1 - short) * (right * cost + (1 - right)))
     return found
 
 
@@ -146,10 +148,11 @@ class ConstrainedJudge:
             trial.report(value, row)
 
     def _changes(self, score: Score, rows: Sequence[int]) -> tuple[int, int]:
-        """Return (lost, gained)."""
+        """Return (lost, gained), of grades their sums in whole answers."""
         expected = [self.baseline.correct[row] for row in rows]
         pairs = list(zip(expected, score.correct, strict=True))
-        return pairs.count((True, False)), pairs.count((False, True))
+        lost = sum(max(old - new, 0) for old, new in pairs)
+        return round(lost), round(sum(max(new - old, 0) for old, new in pairs))
 
     def _stopped(self, score: Score, shortfall: float, why: str) -> Judgement:
         self.spared += (self.baseline.n - score.n) * score.forward_passes

@@ -15,16 +15,18 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dllm_decode.data.prompt import Prompt
 from dllm_decode.files import write_atomically
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
+    from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
 
 ROUNDS = 5
 """Timed pairs of baseline and strategy; the median forgives two that something else disturbed."""
 
-Decode = Callable[[Strategy, Sequence[str]], int]
+Decode = Callable[[Strategy, Sequence[Prompt]], int]
 """Decodes prompts to the end, waits for the device, and returns the tokens up to EOS."""
 
 
@@ -110,7 +112,7 @@ def time_pairs(
     decode: Decode,
     strategy: Strategy,
     baseline: Strategy,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     batch_size: int,
     *,
     rounds: int = ROUNDS,
@@ -157,12 +159,13 @@ class Stopwatch:
     def __init__(
         self,
         lm: DiffusionLM,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         baseline: Strategy,
         batch_size: int,
         folder: Path | None = None,
         *,
         seed: int = 0,
+        chat: Chat = "auto",
     ) -> None:
         """Prepare; nothing is timed yet.
 
@@ -173,7 +176,9 @@ class Stopwatch:
             batch_size: Prompts decoded together.
             folder: Where measurements are kept; None keeps them in this process.
             seed: Of the decoding noise.
+            chat: As in `DiffusionLM.generate`.
         """
+        self.chat: Chat = chat
         self.lm, self.prompts, self.baseline = lm, prompts, baseline
         self.batch_size, self.folder, self.seed = batch_size, folder, seed
         self._known: dict[str, Timing] = {}
@@ -192,12 +197,14 @@ class Stopwatch:
             self._known[digest] = kept
         return self._known[digest]
 
-    def _decode(self, strategy: Strategy, prompts: Sequence[str]) -> int:
+    def _decode(self, strategy: Strategy, prompts: Sequence[Prompt]) -> int:
         import torch
 
         from dllm_decode.generation.answers import ended
 
-        out = self.lm.generate(list(prompts), strategy=strategy, seed=self.seed, batch_size=len(prompts))
+        out = self.lm.generate(
+            list(prompts), strategy=strategy, seed=self.seed, batch_size=len(prompts), chat=self.chat
+        )
         if self.lm.device.type == "cuda":
             torch.cuda.synchronize(self.lm.device)
         elif self.lm.device.type == "mps":
@@ -214,6 +221,7 @@ class Stopwatch:
             "model": self.lm.fingerprint,
             "prompts": list(self.prompts),
             "batch_size": self.batch_size,
+            **({"chat": self.chat} if self.chat != "auto" else {}),
             "dtype": str(self.lm.dtype),
             "device": device_name(self.lm.device),
             "versions": versions(),

@@ -16,6 +16,7 @@ from dllm_search.judge.score import Score
 
 if TYPE_CHECKING:
     from dllm_decode.evaluate.evaluate import Evaluation
+    from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
 
@@ -57,6 +58,7 @@ class TaskObjective:
         batch_size: int = 64,
         seed: int = 0,
         cache: bool | Path = True,
+        chat: Chat = "auto",
         evaluate: Callable[..., Evaluation] | None = None,
     ) -> None:
         """Keep what every evaluation shares.
@@ -67,15 +69,17 @@ class TaskObjective:
             batch_size: Rows of a forward, at most.
             seed: Of the decoding noise.
             cache: As in `evaluate`.
+            chat: As in `evaluate`.
             evaluate: What decodes and scores, called as the core's `evaluate`, e.g. that with an executor bound to it; it
                 may be called by several threads at once. None is the core's own, in this process.
         """
         self.lm, self.task, self.batch_size, self.seed, self.cache = lm, task, batch_size, seed, cache
+        self.chat: Chat = chat
         self.evaluate = evaluate
         self.spent = Spent()
         self._counting = Lock()
-        self._known: dict[tuple[str, str], dict[int, tuple[bool, int, int]]] = {}
-        """(digest, split) -> place of an example -> whether it is correct, forward passes, tokens."""
+        self._known: dict[tuple[str, str], dict[int, tuple[float, int, int]]] = {}
+        """(digest, split) -> place of an example -> whether it is correct or its grade, forward passes, tokens."""
 
     def __call__(self, strategy: Strategy, split: str, examples: int) -> Score:
         """Return the score; raises `DecodeError` where a part breaks its contract."""
@@ -94,7 +98,8 @@ class TaskObjective:
                 self.spent.decoded += fresh
                 self.spent.kept += passes - fresh
             for row, outcome in zip(missing, done.outcomes, strict=True):
-                known[row] = (outcome.correct, outcome.forward_passes, outcome.tokens)
+                right = outcome.score if self.task.graded else outcome.correct
+                known[row] = (right, outcome.forward_passes, outcome.tokens)
         correct, forwards, tokens = zip(*(known[row] for row in rows), strict=True)
         return Score(correct, forwards, tokens)
 
@@ -111,4 +116,5 @@ class TaskObjective:
             batch_size=self.batch_size,
             seed=self.seed,
             cache=self.cache,
+            chat=self.chat,
         )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class Score:
     """How a strategy did on the first n examples of a split, in the split's order."""
 
-    correct: tuple[bool, ...]
-    """(n,) whether each answer was correct."""
+    correct: tuple[float, ...]
+    """(n,) whether each answer was correct, or its grade from 0 to 1."""
     forwards: tuple[int, ...]
     """(n,) forward passes of each example."""
     tokens: tuple[int, ...]
@@ -30,7 +30,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct answers, 0 to 1."""
+        """The share of correct answers, or their mean grade, 0 to 1."""
         return sum(self.correct) / self.n
 
     @property

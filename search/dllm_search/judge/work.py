@@ -6,7 +6,6 @@ columns. Counted on the host from what the parts say, before anything is decoded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,9 @@ from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
     from dllm_decode.data.inputs import SpecialTokens
+    from dllm_decode.generation.chat import Chat
     from dllm_decode.model import DiffusionLM
+    from dllm_decode.tasks.base import Task
 
 LOOKED_AT = 64
 """Prompts whose mean length stands for a task's."""
@@ -69,12 +70,12 @@ class Work:
         return int(planned.extra)
 
 
-def work_on(lm: DiffusionLM, prompts: Sequence[str], gen_length: int) -> Work:
-    """Return the work of forwards on a task's canvases: the mean prompt, and the answer."""
+def work_on(lm: DiffusionLM, task: Task, chat: Chat) -> Work:
+    """Return the work of forwards on a task's canvases: the mean prompt, and the answer unless that stands inside."""
     from dllm_decode.generation.prompts import read_prompts
 
     lengths = [
-        read_prompts([prompt], None, lm.tokenizer, lm.denoiser, infill=False).tokens.shape[1]
-        for prompt in prompts[:LOOKED_AT]
+        read_prompts([example.prompt], None, lm.tokenizer, lm.denoiser, infill=task.infill, chat=chat).tokens.shape[1]
+        for example in task.examples("tune", LOOKED_AT)
     ]
-    return Work(lm.special, round(mean(lengths)) + gen_length)
+    return Work(lm.special, round(mean(lengths)) + (0 if task.infill else task.gen_length))

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dllm_decode.evaluate.statistics import wilson_interval
+from dllm_decode.evaluate.statistics import mean_interval
 
 if TYPE_CHECKING:
     from dllm_search.judge.candidate import Candidate
@@ -51,7 +51,7 @@ def draw_test(report: Report, path: Path) -> None:
     colors = {"baseline": FRONT, "chosen": CHOSEN, "control": NAMED}
     for number, row in enumerate(report.rows, 1):
         accuracy = 100 * row.score.accuracy
-        low, high = (100 * bound for bound in wilson_interval(sum(row.score.correct), row.score.n))
+        low, high = (100 * bound for bound in mean_interval(row.score.correct))
         at = row.score.plain_forwards
         reach = [[accuracy - low], [high - accuracy]]
         axes.errorbar([at], [accuracy], yerr=reach, fmt="o", color=colors[row.role], capsize=3, markersize=5)

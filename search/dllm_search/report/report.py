@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dllm_decode.evaluate.statistics import PairedComparison, aup, compare_paired, wilson_interval
+from dllm_decode.evaluate.statistics import PairedComparison, aup, compare_paired, mean_interval
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.choose import MARGIN
@@ -49,7 +49,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as text, one cell a column."""
-        low, high = wilson_interval(sum(self.score.correct), self.score.n)
+        low, high = mean_interval(self.score.correct)
         change, compared = self.against, self.role != "baseline"
         bounds = f"{100 * change.interval[0]:+.1f} to {100 * change.interval[1]:+.1f}"
         return (
@@ -66,7 +66,7 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; accuracies and differences are fractions of 1."""
-        low, high = wilson_interval(sum(self.score.correct), self.score.n)
+        low, high = mean_interval(self.score.correct)
         return {
             "role": self.role,
             "name": self.name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.evaluate import LOOKED_AT, fit
 from dllm_decode.strategy.presets import Preset, load_presets, nearest_presets, presets_folder, save_preset
@@ -76,7 +77,7 @@ def starting_points(lm: DiffusionLM, task: Task, folder: Path) -> list[Strategy]
 
 def prompt_characters(task: Task) -> float:
     """Return the mean length of a task's prompts, in characters."""
-    prompts = [example.prompt for example in task.examples("tune", LOOKED_AT)]
+    prompts = [prompt_text(example.prompt) for example in task.examples("tune", LOOKED_AT)]
     return sum(map(len, prompts)) / max(len(prompts), 1)
 
 

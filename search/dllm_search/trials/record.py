@@ -62,7 +62,8 @@ def pack(strategy: Strategy, judgement: Judgement) -> dict[str, Any]:
     """Return what a trial notes of its strategy and of what became of it, so that nobody decodes the same again."""
     score = judgement.score
     means = ("accuracy", "forward_passes", "tokens_per_forward", "n", "measured", "work")
-    correct = "".join("1" if one else "0" for one in score.correct)
+    graded = any(one not in (0, 1) for one in score.correct)
+    correct = list(score.correct) if graded else "".join("1" if one else "0" for one in score.correct)
     return {
         "digest": strategy.digest(),
         "strategy": strategy.to_yaml(),
@@ -83,8 +84,10 @@ def unpack(trial: FrozenTrial) -> Judgement:
 def unpack_score(noted: Mapping[str, Any]) -> Score:
     """Return the score that `pack` made JSON of."""
     kept = noted[OUTCOMES]
-    correct = tuple(one == "1" for one in kept["correct"])
-    return Score(correct, tuple(kept["forwards"]), tuple(kept["tokens"]), noted.get("measured"), noted.get("work", 1.0))
+    given = kept["correct"]
+    correct = tuple(one == "1" for one in given) if isinstance(given, str) else tuple(map(float, given))
+    forwards, tokens = tuple(kept["forwards"]), tuple(kept["tokens"])
+    return Score(correct, forwards, tokens, noted.get("measured"), noted.get("work", 1.0))
 
 
 def candidate_of(trial: FrozenTrial) -> Candidate:

@@ -1,0 +1,1 @@
+"""Published benchmarks as tasks; how they are asked and judged is in `published`."""
