@@ -81,7 +81,7 @@ class DiffusionLM:
             name_or_path: "tiny", a folder, or a hub id such as "GSAI-ML/LLaDA-8B-Instruct".
             dtype: Of the weights; None or "auto" is the checkpoint's on CUDA and float32 on the CPU.
             device: None is CUDA where there is one, else the CPU.
-            device_map: As in accelerate, which must be installed; instead of `device`.
+            device_map: As in accelerate; instead of `device`.
             eot_token_id: The end-of-turn token where neither tokenizer nor format tells.
             mask_token_id: The mask token where neither config nor tokenizer tells.
             tokenizer: Used instead of the checkpoint's.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
+from transformers.initialization import no_init_weights
 
 from dllm_decode.errors import ModelError
 from dllm_decode.models.placement import Placement
@@ -54,14 +55,7 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype | None]:
 
 
 def read_model(
-    architecture: Any,
-    folder: Path,
-    config: Any,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    placement: Placement,
-    **options: Any,
+    architecture: Any, folder: Path, config: Any, stored: torch.dtype, placement: Placement, **options: Any
 ) -> tuple[Any, torch.device, dict[str, Any]]:
     """Return a model ready to be asked, the device of its inputs, and the library's loading report.
 
@@ -69,19 +63,20 @@ def read_model(
         architecture: A class of `transformers` with `from_pretrained`.
         folder: The checkpoint.
         config: The model in the architecture's terms.
-        dtype: Of the weights.
-        device: Where they go, unless the placement has a device map.
+        stored: The dtype of the checkpoint's weights.
         placement: What the caller asked for.
         options: Further arguments of `from_pretrained`.
 
     Raises:
         ModelError: The library cannot read the weights, or they do not fit on the devices.
     """
-    mapping = placement.checked_map()
-    if mapping is None and getattr(config, "quantization_config", None):
-        mapping = {"": str(device)}  # quantised weights cannot all be moved afterwards
+    device = placement.resolve_device()
+    dtype = placement.resolve_dtype(stored, device)
+    mapping = placement.device_map
+    if mapping is None and (device.type != "cpu" or getattr(config, "quantization_config", None)):
+        mapping = {"": str(device)}
     try:
-        with _quiet():
+        with _quiet(), no_init_weights():  # weights that are read need no random ones before
             model, report = architecture.from_pretrained(
                 folder, config=config, dtype=dtype, device_map=mapping, output_loading_info=True, **options
             )
@@ -89,13 +84,9 @@ def read_model(
         raise ModelError(f"the checkpoint {folder} cannot be read: {' '.join(str(error).split())}") from None
     if "disk" in (getattr(model, "hf_device_map", None) or {}).values():
         raise ModelError("the model does not fit on the devices of device_map=; weights on disk are not supported.")
-    model.requires_grad_(False)
-    model.train(False)
-    if mapping is None:
-        model.to(device)
-    else:
+    if placement.device_map is not None:
         device = model.get_input_embeddings().weight.device
-    return model, device, report
+    return model.requires_grad_(False), device, report
 
 
 def key_mapping(names: Mapping[str, str]) -> dict[str, str]:

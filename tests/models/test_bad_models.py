@@ -273,8 +273,3 @@ def test_a_tied_checkpoint_may_store_its_head_again_and_no_other_one(tmp_path: P
         write_tokenizer(tmp_path / name)
     DiffusionLM.from_pretrained(tmp_path / "same")
     assert f"holds {head}, which differs from {embedding}" in refusal(tmp_path / "other")
-
-
-def test_a_quantised_checkpoint_in_lladas_format_is_refused_by_the_field(tmp_path: Path) -> None:
-    write_small_model(tmp_path, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
-    assert "quantization_config" in refusal(tmp_path)

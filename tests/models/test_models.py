@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -309,10 +308,6 @@ def test_the_embedded_model_loads_with_its_tokenizer() -> None:
     assert len(model.denoiser.special.ends) == 2
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("accelerate") is None,
-    reason="accelerate, which device_map= needs, is not installed",
-)
 @pytest.mark.parametrize("device_map", ["auto", {"": "cpu"}, "cpu"])
 def test_a_device_map_places_the_model_through_accelerate(tmp_path: Path, device_map: Any) -> None:
     folder = write_small_model(tmp_path)
@@ -326,9 +321,3 @@ def test_a_device_map_places_the_model_through_accelerate(tmp_path: Path, device
             rtol=0,
             atol=1e-4,
         )
-
-
-@pytest.mark.skipif(importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed")
-def test_a_device_map_without_accelerate_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="pip install accelerate"):
-        load_model(write_small_model(tmp_path), placement=Placement(device_map="auto"))

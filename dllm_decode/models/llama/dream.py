@@ -33,7 +33,6 @@ _SUPPORTED: dict[str, Any] = {
     "hidden_act": "silu",
     "use_mrope": False,
     "use_sliding_window": False,
-    "quantization_config": None,
 }
 
 
@@ -41,6 +40,7 @@ class DreamFamily:
     """Dream, Dream-Coder and every checkpoint in their format."""
 
     name: ClassVar[str] = "dream"
+    names: ClassVar[Mapping[str, str]] = {}
 
     @staticmethod
     def matches(config: Mapping[str, Any]) -> bool:
@@ -110,6 +110,7 @@ def _stock_config(config: Mapping[str, Any], origin: str) -> Any:
         rms_norm_eps=config.get("rms_norm_eps", 1e-6),
         rope_parameters={"rope_type": "default", "rope_theta": read_rope_theta(config, origin)},
         tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+        quantization_config=config.get("quantization_config"),
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,

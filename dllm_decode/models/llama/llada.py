@@ -47,7 +47,6 @@ _SUPPORTED: dict[str, Any] = {
     "include_qkv_bias": False,
     "input_emb_norm": False,
     "scale_logits": False,
-    "quantization_config": None,
 }
 _SIZES = ("d_model", "n_layers", "n_heads", "vocab_size", "max_sequence_length")
 
@@ -56,6 +55,7 @@ class LladaFamily:
     """LLaDA, LLaDA-1.5 and every checkpoint in their format."""
 
     name: ClassVar[str] = "llada"
+    names: ClassVar[Mapping[str, str]] = _NAMES
 
     @staticmethod
     def matches(config: Mapping[str, Any]) -> bool:
@@ -110,6 +110,7 @@ def llama_fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
         "hidden_act": "silu",
         "attention_bias": False,
         "tie_word_embeddings": bool(config.get("weight_tying", False)),
+        "quantization_config": config.get("quantization_config"),
         "bos_token_id": None,
         "eos_token_id": None,
         "pad_token_id": None,

@@ -155,7 +155,6 @@ def load_encoder(folder: Path, *, special: SpecialTokens, placement: Placement) 
     Raises:
         ModelError: The weights cannot be read, do not fit or lack the head, or the model turns out causal.
     """
-    device = placement.resolve_device()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -164,9 +163,8 @@ def load_encoder(folder: Path, *, special: SpecialTokens, placement: Placement) 
         transformers.AutoModelForMaskedLM,
         folder,
         config,
-        dtype=placement.resolve_dtype(config.dtype or torch.float32, device),
-        device=device,
-        placement=placement,
+        config.dtype or torch.float32,
+        placement,
         trust_remote_code=False,
     )
     missing = sorted(report["missing_keys"])
