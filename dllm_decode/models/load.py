@@ -118,7 +118,9 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Any:
     registry = load_registry()
     names = registry.names("denoiser")
     found = [name for name in names if registry.find("denoiser", name).matches(config)]
-    found = [name for name in found if not getattr(registry.find("denoiser", name), "fallback", False)] or found
+    found = [
+        name for name in found if not getattr(registry.find("denoiser", name), "fallback", False)
+    ] or found
     if len(found) == 1:
         return registry.find("denoiser", found[0])
     model_type = config.get("model_type")

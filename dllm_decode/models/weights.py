@@ -83,7 +83,9 @@ def read_model(
     except Exception as error:
         raise ModelError(f"the checkpoint {folder} cannot be read: {' '.join(str(error).split())}") from None
     if "disk" in (getattr(model, "hf_device_map", None) or {}).values():
-        raise ModelError("the model does not fit on the devices of device_map=; weights on disk are not supported.")
+        raise ModelError(
+            "the model does not fit on the devices of device_map=; weights on disk are not supported."
+        )
     if placement.device_map is not None:
         device = model.get_input_embeddings().weight.device
     return model.requires_grad_(False), device, report
@@ -133,7 +135,9 @@ def refuse_misfits(
         for key, given, wanted in sorted(report["mismatched_keys"])
     ]
     if strange:
-        faults.append(f"holds {_some(strange)} in a quantised or integer format without a quantization_config")
+        faults.append(
+            f"holds {_some(strange)} in a quantised or integer format without a quantization_config"
+        )
     if faults:
         more = f"; and {len(faults) - 3} faults more" if len(faults) > 3 else ""
         raise ModelError(f"the checkpoint {origin} " + "; ".join(faults[:3]) + more + ".")

@@ -63,7 +63,10 @@ def test_a_quantised_checkpoint_has_almost_the_logits_of_the_plain_one(write: An
     expected = logits(plain)
     error = (logits(eight_bits) - expected).abs().max() / expected.abs().max()
     assert 0 < error < 0.05
-    assert DiffusionLM.from_pretrained(eight_bits, device="cpu").generate(["ab", "c"], gen_length=4).model_calls == 4
+    assert (
+        DiffusionLM.from_pretrained(eight_bits, device="cpu").generate(["ab", "c"], gen_length=4).model_calls
+        == 4
+    )
 
 
 def test_a_quantiser_that_is_not_installed_is_one_clear_line(tmp_path: Path) -> None:

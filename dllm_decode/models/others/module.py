@@ -100,7 +100,9 @@ class ModuleDenoiser:
             time = self._time_of(tokens, valid)
             if not isinstance(time, Tensor) or tuple(time.shape) != tokens.shape[:1]:
                 given = str(tuple(time.shape)) if isinstance(time, Tensor) else type(time).__name__
-                raise ModelError(f"time= returned {given} where ({tokens.shape[0]},) was expected, one a row.")
+                raise ModelError(
+                    f"time= returned {given} where ({tokens.shape[0]},) was expected, one a row."
+                )
             if self._time_name is None:
                 positional.append(time.to(self.dtype))
             else:
@@ -160,7 +162,9 @@ def _arguments(module: nn.Module, timed: bool) -> tuple[str | None, str | None, 
         )
     given: dict[str, Any] = {time: None} if timed and time is not None else {}
     try:
-        signature.bind(*[None] * (2 if timed and time is None else 1), **given, **({mask: None} if mask else {}))
+        signature.bind(
+            *[None] * (2 if timed and time is None else 1), **given, **({mask: None} if mask else {})
+        )
     except TypeError as error:
         raise ModelError(
             f"{kind}.forward{signature} cannot be called with tokens{' and a time' if timed else ''} alone: {error}. "
