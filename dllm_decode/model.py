@@ -109,7 +109,7 @@ class DiffusionLM:
         *,
         vocab_size: int,
         mask_token_id: int,
-        eos_token_id: int | None = None,
+        eos_token_id: int | Sequence[int] | None = None,
         eot_token_id: int | None = None,
         max_length: int | None = None,
         tokenizer: Tokenizer | None = None,
@@ -121,7 +121,7 @@ class DiffusionLM:
             module: Takes tokens, and may take a mask of padding (`attention_mask` or `valid`) and a time.
             vocab_size: V, the logits of a column.
             mask_token_id: The token of undecided positions.
-            eos_token_id: Ends an answer; None where the model has no such token.
+            eos_token_id: Ends an answer, as do all of several; None where the model has no such token.
             eot_token_id: Ends a turn; None where the model has no such token.
             max_length: The longest canvas the module takes, in tokens; None if any.
             tokenizer: None to work with token ids only.
@@ -131,7 +131,8 @@ class DiffusionLM:
         Raises:
             ModelError: The module is causal, takes other arguments, or gives something else than logits.
         """
-        special = SpecialTokens(mask_token_id, eos_token_id, eot_token_id, line_breaks(tokenizer))
+        eos, *more = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or [None]
+        special = SpecialTokens(mask_token_id, eos, eot_token_id, line_breaks(tokenizer), tuple(more))
         denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)
         refuse_causal(denoiser, denoiser.device, type(module).__name__)
         return cls(denoiser, tokenizer, name=type(module).__name__)

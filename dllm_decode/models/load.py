@@ -5,7 +5,6 @@ Knows where checkpoints lie; which family reads one is asked of the registry.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from dllm_decode.errors import ModelError, unknown_name
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.models.folder import read_json
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.tokenizer import Tokenizer, load_tokenizer, special_tokens
 from dllm_decode.plugins.registry import load_registry
@@ -61,7 +61,7 @@ def load_model(
         # A format whose tokenizer is in no tokenizer.json knows how to read its own.
         tokenizer = getattr(family, "load_tokenizer", load_tokenizer)(folder)
     special = special_tokens(
-        config, tokenizer, origin=str(folder), mask_token_id=mask_token_id, eot_token_id=eot_token_id
+        folder, config, tokenizer, mask_token_id=mask_token_id, eot_token_id=eot_token_id
     )
     denoiser: Denoiser = family.load(folder, config, special=special, placement=placement)
     return LoadedModel(denoiser, tokenizer, folder)
@@ -105,13 +105,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"{folder} is no checkpoint: it holds no config.json.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} should hold a JSON object, got {type(config).__name__}.")
-    return config
+    return read_json(path)
 
 
 def _family(folder: Path, config: Mapping[str, Any]) -> Any:

@@ -251,8 +251,8 @@ def test_line_breaks_may_have_spaces_around_and_nothing_else(
 
 
 def test_the_mask_comes_from_the_argument_then_config_then_tokenizer(tmp_path: Path) -> None:
-    folder = write_small_model(tmp_path, mask_token_id=200)
-    assert load(folder).special.mask == 200
+    folder = write_small_model(tmp_path, mask_token_id=260)
+    assert load(folder).special.mask == 260
     assert load(folder, mask_token_id=201).special.mask == 201
     config = small_config()
     del config["mask_token_id"]

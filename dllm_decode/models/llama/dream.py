@@ -54,14 +54,9 @@ class DreamFamily:
         Raises:
             ModelError: There are such files, but they cannot be read.
         """
-        from dllm_decode.models.tokenizer import load_tokenizer, read_tokenizer
+        from dllm_decode.models.tokenizer import load_tokenizer
 
-        parts = ("vocab.json", "merges.txt")
-        if (folder / "tokenizer.json").is_file() or not all((folder / part).is_file() for part in parts):
-            return load_tokenizer(folder)
-        from transformers import Qwen2Tokenizer
-
-        return read_tokenizer(Qwen2Tokenizer, folder)
+        return load_tokenizer(folder, "Qwen2Tokenizer")
 
     @staticmethod
     def load(
