@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from dllm_decode import DiffusionLM
 from dllm_decode.errors import ModelError
 from dllm_decode.models import load as loading
+from dllm_decode.models.llama import llama_checkpoint
 from dllm_decode.testing.checkpoints import (
     random_tensors,
     small_config,
@@ -234,14 +235,12 @@ def test_a_checkpoint_that_runs_causally_is_refused(tmp_path: Path, monkeypatch:
     """What a library version that ignores `is_causal=False` would do."""
     from transformers.models.llama import modeling_llama
 
-    from dllm_decode.models.llama import llama_checkpoint
-
     class IgnoresIsCausal(modeling_llama.LlamaForCausalLM):  # type: ignore[misc]
         def __init__(self, config: LlamaConfig) -> None:
             config.is_causal = True
             super().__init__(config)
 
-    monkeypatch.setattr(llama_checkpoint, "LlamaForCausalLM", IgnoresIsCausal)
+    monkeypatch.setattr(llama_checkpoint.transformers, "LlamaForCausalLM", IgnoresIsCausal)
     message = refusal(write_small_model(tmp_path))
     assert "is causal" in message
     assert "transformers >= 5.6" in message
@@ -255,7 +254,7 @@ def test_a_stock_llama_that_says_it_is_causal_or_has_no_mask_token_is_refused(tm
     assert "Is it a masked diffusion model?" in refusal(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"is_causal": True, "mask_token_id": 3}))
-    assert "is_causal: true" in refusal(tmp_path)
+    assert "is_causal True is not supported" in refusal(tmp_path)
 
 
 def test_a_module_that_gives_no_logits_is_refused() -> None:

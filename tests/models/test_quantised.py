@@ -17,7 +17,7 @@ from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.errors import ModelError
 from dllm_decode.models.llama.dream import DreamFamily
 from dllm_decode.models.llama.llada import LladaFamily
-from dllm_decode.models.weights import key_mapping
+from dllm_decode.models.weights import Names
 from dllm_decode.testing.checkpoints import write_checkpoint, write_small_model
 from tests.support.dream_checkpoint import dream_tensors, small_dream, write_dream_tokenizer
 
@@ -41,7 +41,7 @@ def quantise(folder: Path, to: Path) -> Path:
     model: Any = DiffusionLM.from_pretrained(folder, device="cpu").denoiser
     names = FAMILIES[config["model_type"]].names
     loaded = type(model.model).from_pretrained(
-        folder, config=model.model.config, key_mapping=key_mapping(names), quantization_config=quantised
+        folder, config=model.model.config, key_mapping=Names(names).mapping, quantization_config=quantised
     )
     loaded.save_pretrained(to / "saved")
     (to / "saved" / "model.safetensors").replace(to / "model.safetensors")
