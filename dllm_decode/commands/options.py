@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")
+    str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, a hub id, or package:function that makes one.")
 ]
 StrategySource = Annotated[
     str,

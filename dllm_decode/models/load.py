@@ -5,7 +5,10 @@ Knows where checkpoints lie; which family reads one is asked of the registry.
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +24,10 @@ from dllm_decode.plugins.registry import load_registry
 EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
 """Models that come with the package, by name."""
 
+FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""`package.module:function`, whose return value is the model."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,22 @@ def find_folder(name_or_path: str | Path) -> Path:
     )
 
 
+def call_factory(name: str) -> Any:
+    """Return what a factory makes, by its name `package.module:function`; the current folder may hold the package.
+
+    Raises:
+        ModelError: There is none, or it fails.
+    """
+    module, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ModelError(f"the model {name!r} could not be made by {attribute}() of {module}: {reason}") from error
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the content of a checkpoint's `config.json`.
 
@@ -136,7 +157,10 @@ def _fetch(hub_id: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        if not any(folder.glob("*.safetensors")):  # older weights are fetched only where there are no others
+            folder = Path(snapshot_download(hub_id, allow_patterns=[*_HUB_FILES, "*.bin"]))
+        return folder
     except LocalEntryNotFoundError:
         reason = "the model hub cannot be reached and no earlier copy is here"
     except GatedRepoError:

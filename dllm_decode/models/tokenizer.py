@@ -27,10 +27,15 @@ TOKENIZER_FILES = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe
 
 
 class Tokenizer(Protocol):
-    """What this package uses of a `transformers` fast tokenizer."""
+    """What this package uses of a `transformers` tokenizer; any object with these will do.
+
+    `all_special_ids`, `added_tokens_decoder` and `eos_token_id` are looked at where it has them.
+    """
 
     chat_template: Any
+    """None where it has no conversations; `apply_chat_template` is then never called."""
     mask_token_id: int | None
+    """The mask's id; None where texts have no masks."""
 
     def __call__(self, text: Any, **options: Any) -> Any:
         """Return the ids of a text under `input_ids`."""
