@@ -17,7 +17,7 @@ from transformers.utils.generic import ModelOutput
 
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.errors import ModelError
-from dllm_decode.models.others.padding import RowsByLength, padding_error
+from dllm_decode.models.others.padding import RowsByLength, comparable, padding_error
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
 from dllm_decode.models.weights import read_model
@@ -126,11 +126,11 @@ class EncoderLM:
         tokens[0, 0] = 0 if self.special.mask else 1
         window = slice(tokens.shape[1] // 4, tokens.shape[1] // 2 + 1)
         try:
-            expected = self._call(tokens, None)[:, window].double()
-            found = self._call(tokens, None, window)
+            expected = comparable(self._call(tokens, None)[:, window])
+            found = comparable(self._call(tokens, None, window))
             if found.shape == expected.shape:
                 near = 1e-3 if self.dtype in (torch.float32, torch.float64) else 0.05
-                if float((found.double() - expected).abs().max()) <= near * float(expected.abs().max()):
+                if float((found - expected).abs().max()) <= near * float(expected.abs().max()):
                     return True
         except (IndexError, RuntimeError, TypeError, ValueError):
             pass  # the head needs the whole row

@@ -60,6 +60,11 @@ def _rows_by_start(valid: Tensor) -> list[tuple[Tensor, int]]:
     return [((first == begin).nonzero()[:, 0], begin) for begin in sorted(set(first.tolist()))]
 
 
+def comparable(logits: Tensor) -> Tensor:
+    """Return logits that differences can be taken of; not in float64, which some devices do not have."""
+    return logits if logits.dtype in _ALLOWED else logits.float()
+
+
 def padding_error(
     run: Callable[[Tensor, Tensor | None], Tensor],
     alone: Callable[[Tensor], Tensor],
@@ -89,11 +94,10 @@ def padding_error(
     tokens[1, :padding] = filler
     valid = torch.ones_like(tokens, dtype=torch.bool)
     valid[1, :padding] = False
-    together = run(tokens, valid).double()
-    unpadded = run(tokens[:1], None).double()
+    together, unpadded = run(tokens, valid), run(tokens[:1], None)
     long, short = alone(tokens[:1]), alone(tokens[1:, padding:])
     share = _ALLOWED.get(long.dtype, _ALLOWED_IN_HALF_PRECISION)
-    long, short = long.double(), short.double()
+    together, unpadded, long, short = map(comparable, (together, unpadded, long, short))
     pairs = ((together[:1], long), (together[1:, padding:], short), (unpadded, long))
     largest = torch.stack([(found - true).abs().max() for found, true in pairs]).max()
     error = float(largest) / (share * max(1e-30, float(long.abs().max())))
