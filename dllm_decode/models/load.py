@@ -16,6 +16,7 @@ from typing import Any
 
 from dllm_decode.errors import ModelError, unknown_name
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.models.adapter import base_of, is_adapter, merge_adapter
 from dllm_decode.models.folder import read_json
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.tokenizer import Tokenizer, load_tokenizer, special_tokens
@@ -26,6 +27,7 @@ EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
 
 FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """`package.module:function`, whose return value is the model."""
+_AS_SAFETENSORS = "give the folder of the model's safetensors"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 
@@ -60,6 +62,18 @@ def load_model(
         ModelError: There is no such model, or it cannot be used; the message says what to do.
     """
     folder = find_folder(name_or_path)
+    if is_adapter(folder):
+        own = tokenizer or load_tokenizer(folder)
+        base = load_model(
+            base_of(folder),
+            placement=placement,
+            mask_token_id=mask_token_id,
+            eot_token_id=eot_token_id,
+            tokenizer=own,
+        )
+        model = getattr(base.denoiser, "model", None)
+        merge_adapter(folder, model, getattr(_family(base.folder, read_config(base.folder)), "names", {}))
+        return LoadedModel(base.denoiser, base.tokenizer, folder)
     config = read_config(folder)
     family = _family(folder, config)
     if tokenizer is None:
@@ -88,6 +102,8 @@ def find_folder(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
+    if path.suffix == ".gguf":
+        raise ModelError(f"{text} is a GGUF file, which is not read here; {_AS_SAFETENSORS}.")
     if path.exists():
         raise ModelError(
             f"{text} is a file; give the checkpoint's folder, which holds config.json and the weights."
@@ -125,11 +141,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
+        if gguf := sorted(folder.glob("*.gguf")):
+            raise ModelError(f"{gguf[0]} is a GGUF file, which is not read here; {_AS_SAFETENSORS}.")
         raise ModelError(f"{folder} is no checkpoint: it holds no config.json.")
     return read_json(path)
 
 
 def _family(folder: Path, config: Mapping[str, Any]) -> Any:
+    if config.get("model_type") == "llada" and any("expert" in field for field in config):
+        raise ModelError(
+            f"{folder} is a LLaDA-MoE: its experts are not carried out here. LLaDA, LLaDA-1.5 and Dream are; a plugin "
+            "may add a family through the hook dllm_denoiser."
+        )
     registry = load_registry()
     names = registry.names("denoiser")
     found = [name for name in names if registry.find("denoiser", name).matches(config)]

@@ -72,8 +72,8 @@ def density(canvas: Canvas, window: slice, sigma: float) -> Tensor:
         sigma, window.start - first, window.stop - first, canvas.length - first, canvas.tokens.device
     )
     decided = (~canvas.undecided[:, first:]).float()  # (B, R)
-    coarse, fine = left[:, None] + decided @ weights  # (B, W) each
-    return coarse + fine
+    parts: Tensor = left[:, None] + decided @ weights  # (2, B, W)
+    return parts[0] + parts[1]
 
 
 @lru_cache(maxsize=8)
