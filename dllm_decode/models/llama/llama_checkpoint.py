@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.errors import ModelError
-from dllm_decode.models.llama.format import LlamaFormat
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.models.llama.shifted import ShiftedLlama
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
 from dllm_decode.models.weights import Names, read_model, refuse_misfits, refuse_other_head, stored_tensors
+
+if TYPE_CHECKING:
+    from dllm_decode.models.llama.format import LlamaFormat
 
 _FIXED = {"is_causal": False, "use_cache": False, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
