@@ -89,7 +89,7 @@ def test_a_search_leaves_out_a_part_that_fails_before_anything_is_decoded_and_sa
     run.run(study, space)
     assert len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 24
     assert not reasons(study)  # blocks that show only while decoding do not ask a layering for its forwards
-    (left_out,) = [line for line in said if "halving" in line]
+    (left_out,) = [line for line in said if "left out" in line]
     assert left_out.startswith("left out where it fails: layering: 'halving' (plugin 'faulty-plugin'")
 
 
