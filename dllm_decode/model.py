@@ -22,7 +22,7 @@ from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generation.batches import Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
-from dllm_decode.generation.prompts import Rows, read_prompts
+from dllm_decode.generation.prompts import read_prompts
 from dllm_decode.generation.table import Table, region_starts
 from dllm_decode.models.load import FACTORY, call_factory, load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
@@ -315,15 +315,9 @@ class DiffusionLM:
             strategy, self, changes=changes, gen_length=changes.get("gen_length"), prompts=prompts
         )
         resolved = found.strategy.check()
-        rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False, chat=chat)
-        self._check_context(rows, resolved.gen_length)
-        count, width = rows.tokens.shape
-        tail = rows.tokens.new_full((count, resolved.gen_length), self.special.mask)
-        tokens = torch.cat([rows.tokens, tail], dim=1)
-        valid = torch.cat([rows.valid, torch.ones_like(tail, dtype=torch.bool)], dim=1)
-        undecided = torch.zeros_like(valid)
-        undecided[:, width:] = True
-        return resolved, Table(tokens, valid, undecided, prompt_length=width)
+        table = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False, chat=chat)
+        self._check_context(table, resolved.gen_length)
+        return resolved, table.extended(resolved.gen_length, self.special.mask)
 
     def _with_texts(self, decoded: Generation) -> Generation:
         """Add the texts of the answers, cut where they end."""
@@ -376,25 +370,23 @@ class DiffusionLM:
         """
         if "gen_length" in overrides:
             raise ConfigError("gen_length: infill() decides the masks that stand in a text; add masks to it.")
-        rows = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
-        self._check_context(rows, 0)
-        tokens = rows.tokens.clone()
-        undecided = (tokens == self.special.mask) & rows.valid
+        table = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
+        self._check_context(table, 0)
+        table = replace(table, tokens=table.tokens.clone())  # it is decoded in place, and may be the caller's
         changes = _given(steps=steps, temperature=temperature) | overrides
-        regions = (tokens.shape[1] - region_starts(undecided)).tolist()
+        regions = (table.tokens.shape[1] - region_starts(table.undecided)).tolist()
         found = resolve(strategy, self, changes=changes, gen_length=max(regions), prompts=texts).strategy
         for region in sorted(set(regions)):
             resolved = found.override({"gen_length": region}).check()
-        table = Table(tokens, rows.valid, undecided, prompt_length=None)
         options = Options(seed, batch_size, row_ids, on_step, trace)
         decoded = decode_table(self.denoiser, self.device, table, resolved, options)
         if self.tokenizer is None:
             return decoded
-        return replace(decoded, _texts=infilled_texts(self.tokenizer, tokens, rows.valid))
+        return replace(decoded, _texts=infilled_texts(self.tokenizer, table.tokens, table.valid))
 
-    def _check_context(self, rows: Rows, gen_length: int) -> None:
+    def _check_context(self, table: Table, gen_length: int) -> None:
         limit = self.denoiser.max_length
-        lengths = rows.valid.sum(1)  # (N,)
+        lengths = table.valid.sum(1)  # (N,)
         if limit is None or not lengths.numel() or int(lengths.max()) + gen_length <= limit:
             return
         if gen_length > limit:
@@ -423,8 +415,8 @@ class DiffusionLM:
         limit = self.denoiser.max_length
         if limit is None:
             return []
-        rows = read_prompts(prompts, None, self.tokenizer, self.denoiser, infill=infill, chat=chat)
-        lengths = rows.valid.sum(1) + (0 if infill else gen_length)  # (N,)
+        table = read_prompts(prompts, None, self.tokenizer, self.denoiser, infill=infill, chat=chat)
+        lengths = table.valid.sum(1) + (0 if infill else gen_length)  # (N,)
         return [int(place) for place in (lengths > limit).nonzero()[:, 0]]
 
 
