@@ -74,6 +74,15 @@ def test_what_is_not_known_is_refused_unless_it_asks_for_nothing(write: Any, tmp
 
 
 @pytest.mark.parametrize("write", WRITERS)
+def test_layers_may_be_said_to_attend_to_everything_and_to_nothing_less(write: Any, tmp_path: Path) -> None:
+    expected = logits(write(tmp_path))
+    assert torch.equal(logits(change(tmp_path, layer_types=["full_attention"] * 2)), expected)
+    for other in (["full_attention", "sliding_attention"], "full_attention", 7, {"a": 1}):
+        with pytest.raises(ModelError, match=r"layer_types should be 'full_attention' for every layer, got"):
+            logits(change(tmp_path, layer_types=other))
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_the_number_of_heads_and_the_epsilon_are_honoured(write: Any, tmp_path: Path) -> None:
     plain = logits(write(tmp_path))
     assert not torch.allclose(logits(change(tmp_path, rms_norm_eps=10.0)), plain)
