@@ -19,7 +19,7 @@ from dllm_decode.errors import ConfigError, DataError, shown, unknown_name
 from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.strategy import read_yaml as strict
-from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.strategy.strategy import Strategy, asked
 from dllm_search.space.baselines import counts_steps, settled
 from dllm_search.space.paths import given, registered
 from dllm_search.space.ranges import WITHOUT, Range
@@ -234,7 +234,7 @@ def _affordable(strategy: Strategy, steps: int | None) -> Strategy:
     """Raise the steps to the first number that the blocks and stages can be given, so that no draw is lost."""
     if steps is None:
         return strategy.check()
-    blocks = len(strategy.block.plan(None, strategy.gen_length) or ())
+    blocks = len(asked(strategy.block, lambda: strategy.block.plan(None, strategy.gen_length)) or ())
     more = {
         n for n in (blocks, 2 * blocks, 4 * blocks, strategy.gen_length) if steps < n <= strategy.gen_length
     }
