@@ -38,7 +38,7 @@ from dllm_search.space.abilities import abilities
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
 from dllm_search.space.space import Space
-from dllm_search.trials.journal import held_alone
+from dllm_search.trials.alone import held_alone
 from dllm_search.trials.study import open_study
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def tune(
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     with (
         permitted(settings.run_programs),
-        held_alone(settings.place()),
+        held_alone(settings.place(), name),
         workers(lm, settings, device) as evaluate,
     ):
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
