@@ -38,6 +38,8 @@ class ModelFacts:
     device_name: str
     chat_template: bool = False
     """Whether it has a chat template that does anything to a text."""
+    lasting: bool = True
+    """Whether the fingerprint means the same model in another process."""
     max_length: int | None = None
     """The longest canvas, prompt included, in tokens; None if any."""
 
@@ -52,6 +54,7 @@ class ModelFacts:
             device=str(lm.device),
             device_name=device_name(lm.device),
             chat_template=lm.has_chat_template,
+            lasting=lm.lasting,
             max_length=lm.denoiser.max_length,
         )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import optuna
 
 from dllm_decode.errors import ConfigError, DataError
-from dllm_decode.evaluate.evaluate import shortened
+from dllm_decode.evaluate.evaluate import not_kept, shortened
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
 from dllm_decode.plugins.registry import load_registry
@@ -143,7 +143,7 @@ def tune(
             defaults={"generation": settings.width()},
         )
         study.set_user_attr("sizes", settings.model_dump(include=set(SIZES)))
-        for line in prospects(settings, chosen_task):
+        for line in (*prospects(settings, chosen_task), *not_kept(lm, cache)):
             search.say(line)
         started = time.perf_counter()
         search.run(study, space)
@@ -323,7 +323,7 @@ def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Pa
     prompts = [example.prompt for example in task.examples("tune", ROUNDS * size)]
     (baseline,) = baselines(task.gen_length, limit=1)
     folder = None
-    if cache is not False and lm.folder is not None:
+    if cache is not False and lm.lasting:
         folder = (cache_folder() if cache is True else Path(cache)) / "timings"
     return Stopwatch(lm, prompts, baseline, size, folder, seed=settings.seed, chat=settings.chat)  # type: ignore[arg-type]
 
