@@ -143,7 +143,7 @@ def tune(
             defaults={"generation": settings.width()},
         )
         study.set_user_attr("sizes", settings.model_dump(include=set(SIZES)))
-        for line in (*prospects(settings, chosen_task), *not_kept(lm, cache)):
+        for line in (*prospects(settings, objective.available), *not_kept(lm, cache)):
             search.say(line)
         started = time.perf_counter()
         search.run(study, space)
@@ -301,6 +301,7 @@ def build_search(
         seed=settings.seed,
         cache=cache,
         chat=settings.chat,  # type: ignore[arg-type]
+        skip_long=settings.skip_long,
         evaluate=evaluate,
     )
     watch = _stopwatch(lm, task, settings, cache)
@@ -321,6 +322,9 @@ def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Pa
         raise ConfigError(f"cost: answers are timed, and task {task.name!r} fills in texts; it takes cost forwards")
     size = settings.timed_together()
     prompts = [example.prompt for example in task.examples("tune", ROUNDS * size)]
+    if settings.skip_long:
+        long = lm.over_long(prompts, task.gen_length, chat=settings.chat)  # type: ignore[arg-type]
+        prompts = [prompt for place, prompt in enumerate(prompts) if place not in long]
     (baseline,) = baselines(task.gen_length, limit=1)
     folder = None
     if cache is not False and lm.lasting:

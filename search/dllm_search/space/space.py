@@ -122,7 +122,11 @@ class Space:
         if path == "temperature":
             return replace(self, temperature=limit)
         if path == "steps":
-            return replace(self, steps=self.steps.narrowed(limit))
+            steps = self.steps.narrowed(limit)
+            values = steps.choices if steps.kind == "choice" else (steps.low, steps.high)
+            if wrong := [one for one in values if one is not None and not _is_count(one)]:
+                raise ConfigError(f"space: steps: should be whole numbers above 0, got {shown(wrong[0])}")
+            return replace(self, steps=steps)
         kind = path.partition(".")[0]
         if kind in KINDS and kind not in self.slots:
             when = "; it is searched where time is the cost, such as --cost seconds" if KINDS[kind].only_time else ""
@@ -228,6 +232,10 @@ def read_yaml(file: str | Path) -> Any:
         return strict.read_yaml(read_text(user_path(file), strict.CHARACTERS), str(file))
     except DataError as error:
         raise ConfigError(str(error)) from None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _affordable(strategy: Strategy, steps: int | None) -> Strategy:
