@@ -147,7 +147,8 @@ class DiffusionLM:
         Raises:
             ModelError: The module is causal, takes other arguments, or gives something else than logits.
         """
-        every_eos = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
+        every_eos = list(eos_token_id) if isinstance(eos_token_id, list | tuple) else [eos_token_id]
+        every_eos = [one for one in every_eos if one is not None]
         eos, more = next(iter(every_eos), None), tuple(every_eos[1:])
         special = SpecialTokens(mask_token_id, eos, eot_token_id, line_breaks(tokenizer), more)
         denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)

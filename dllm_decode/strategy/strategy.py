@@ -33,7 +33,7 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
-from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml
+from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml, refuse_nesting
 
 Answer = TypeVar("Answer")
 
@@ -130,6 +130,7 @@ class Strategy(Frozen):
     @classmethod
     def parse(cls, data: Mapping[str, Any], origin: str = "strategy") -> Self:
         """Validate a mapping; errors read `origin: path: what is wrong`."""
+        refuse_nesting(data, origin)
         try:
             refuse_unknown_fields(data, cls)
             return cls.model_validate(dict(data))

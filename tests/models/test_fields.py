@@ -113,6 +113,8 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"rms_norm_eps": "small"}, "rms_norm_eps should be a number above 0, got 'small'"),
     ({"weight_tying": "no"}, "weight_tying should be true or false, got 'no'"),
     ({"multi_query_attention": 3}, "multi_query_attention should be true or false"),
+    ({"model_type": []}, r"model_type should be a text, got \[\]"),
+    ({"model_type": {"a": 1}}, "model_type should be a text"),
     ({"quantization_config": 7}, "config.json|cannot be read"),
 ]
 
@@ -127,7 +129,11 @@ def test_nonsense_is_refused_in_one_line_at_once(changes: dict[str, Any], said: 
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=int(os.environ.get("FUZZ", "60")), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("FUZZ", "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     field=st.sampled_from(sorted(LLADA_8B)),
     value=st.one_of(
