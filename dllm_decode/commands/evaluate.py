@@ -89,7 +89,7 @@ def evaluate(
             resolved = options.fitting_strategy(
                 executor.model, strategy, changed, task=chosen.name, gen_length=length
             )
-        with _progress(f"{chosen.name} · {resolved.name}", cache) as report:
+        with _progress(f"{chosen.name} · {resolved.name}", cache and executor.model.lasting) as report:
             done = evaluation.evaluate(
                 None,
                 chosen,
@@ -143,7 +143,7 @@ def _executor(
 
 
 @contextmanager
-def _progress(title: str, cache: bool) -> Iterator[Report]:
+def _progress(title: str, kept: bool) -> Iterator[Report]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -164,8 +164,8 @@ def _progress(title: str, cache: bool) -> Iterator[Report]:
             yield report
         except KeyboardInterrupt:
             bar.stop()
-            kept = "; the same command goes on from there" if cache else ""
-            note(f"interrupted after {last[0]} of {last[1]} examples{kept}")
+            more = "; the same command goes on from there" if kept else ""
+            note(f"interrupted after {last[0]} of {last[1]} examples{more}")
             raise
 
 
