@@ -46,30 +46,48 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         known: The names that would have been accepted.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:80], names, n=1)
     suggestion = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r}.{suggestion} Known: {', '.join(names) or '(none)'}"
+    return f"unknown {kind} {shown(name)}.{suggestion} Known: {', '.join(names) or '(none)'}"
 
 
 _BOUNDS = {
-    "greater_than": "> {gt:g}",
-    "greater_than_equal": ">= {ge:g}",
-    "less_than": "< {lt:g}",
-    "less_than_equal": "<= {le:g}",
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
 }
 
 
 def readable(error: ValidationError, origin: str) -> str:
     """Say every mistake that pydantic found as `path: what was expected, got what`, in one line."""
+    found = error.errors(include_url=False)
     lines = []
-    for item in error.errors(include_url=False):
+    for item in found:
+        if item["type"] == "too_short" and any(_inside(item["loc"], other["loc"]) for other in found):
+            continue  # A list all of whose items were refused is not too short.
         path = ".".join(str(part) for part in item["loc"])
-        bound = _BOUNDS.get(item["type"], "").format(**item.get("ctx", {}))
+        limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in item.get("ctx", {}).items()}
+        bound = _BOUNDS.get(item["type"], "").format(**limits)
         message = f"input should be {bound}" if bound else item["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
-        shown = "" if item["type"] in ("value_error", "missing") else f", got {item['input']!r}"
-        lines.append(f"{path}: {message}{shown}" if path else message)
+        given = "" if item["type"] in ("value_error", "missing", "number") else f", got {shown(item['input'])}"
+        lines.append(f"{path}: {message}{given}" if path else message)
     return f"{origin}: " + "; ".join(lines)
+
+
+def _inside(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    """Return whether the other place is within this one."""
+    return len(other) > len(place) and other[: len(place)] == place
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value as a message may show it: whatever it is, on one line and cut where it gets long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # among others, Python writes no integer of more than 4,300 digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def yaml_problem(error: Exception) -> str:

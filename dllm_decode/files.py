@@ -9,7 +9,47 @@ import os
 import tempfile
 from pathlib import Path
 
-from dllm_decode.errors import DataError
+from dllm_decode.errors import DataError, shown
+
+
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user wrote, `~` expanded.
+
+    Raises:
+        DataError: No file can be called that.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.is_file()  # the file system is asked nothing else than whether it can be asked
+        os.fspath(path).encode()
+    except RuntimeError:
+        raise DataError(f"{shown(str(text))}: there is no user of that name to find the home folder of") from None
+    except UnicodeEncodeError:
+        raise DataError(f"{shown(str(text))} is no path: it is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"{shown(str(text))} is no path: {reason}") from None
+    if "\0" in os.fspath(path):
+        raise DataError(f"{shown(str(text))} is no path: it holds a NUL character")
+    return path
+
+
+def read_text(path: Path, limit: int) -> str:
+    """Return the UTF-8 text of a file of at most `limit` bytes; nothing is read beyond them.
+
+    Raises:
+        DataError: It cannot be read, is longer, or is no UTF-8 text.
+    """
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise DataError(f"{path} cannot be read: it is longer than {limit:,} bytes")
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} cannot be read: not UTF-8 text") from None
 
 
 def write_atomically(path: str | Path, text: str) -> None:
@@ -20,7 +60,7 @@ def write_atomically(path: str | Path, text: str) -> None:
     Raises:
         DataError: The folder does not exist or cannot be written.
     """
-    target = Path(path)
+    target = user_path(path)
     if _is_stream(target):
         try:
             with open(target, "w", encoding="utf-8") as stream:
@@ -55,7 +95,7 @@ def check_writable(path: str | Path) -> None:
     Raises:
         DataError: The folder is missing or closed to the user, or `path` is a folder.
     """
-    target = Path(path)
+    target = user_path(path)
     if _is_stream(target):
         if not os.access(target, os.W_OK):
             raise DataError(f"{target} cannot be written: it is closed to you")

@@ -28,8 +28,16 @@ def file_fingerprint(path: Path) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """Name a checkpoint folder: its JSON files by content, its weights by content or, if large, size and time."""
+def folder_fingerprint(folder: Path, times: bool = True) -> str:
+    """Name a checkpoint folder: its JSON files by content, its weights by content or, if large, size and time.
+
+    Args:
+        folder: The checkpoint.
+        times: Whether the time counts; copies on several machines differ in it.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
     parts = []
     for path in sorted(folder.iterdir()):
         if path.suffix == ".json":
@@ -37,6 +45,7 @@ def folder_fingerprint(folder: Path) -> str:
         elif path.suffix in (".safetensors", ".bin", ".model"):
             status = path.stat()
             small = status.st_size <= CONTENT_LIMIT
-            state = file_fingerprint(path) if small else f"{status.st_size} {status.st_mtime_ns}"
+            large = f"{status.st_size} {status.st_mtime_ns}" if times else f"{status.st_size}"
+            state = file_fingerprint(path) if small else large
             parts.append(f"{path.name} {state}")
     return fingerprint("\n".join(parts).encode())

@@ -6,6 +6,7 @@ Knows the way from prompts to canvases and back to texts; the decoding itself is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,21 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from dllm_decode.data.inputs import SpecialTokens
+from dllm_decode.decoding.commit import OnStep
 from dllm_decode.errors import ConfigError, ModelError
 from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
-from dllm_decode.generation.batches import (
-    Cost,
-    OnStep,
-    Options,
-    Table,
-    decode_parts,
-    decode_table,
-    region_starts,
-)
+from dllm_decode.generation.batches import Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
 from dllm_decode.generation.prompts import Rows, read_prompts
+from dllm_decode.generation.table import Table, region_starts
 from dllm_decode.models.load import load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
 from dllm_decode.models.placement import Placement
@@ -242,8 +237,7 @@ class DiffusionLM:
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         options = Options(seed, batch_size, row_ids, on_step, trace)
-        cost = decode_table(self.denoiser, self.device, table, resolved, options)
-        return self._answers(table, resolved, cost)
+        return self._with_texts(decode_table(self.denoiser, self.device, table, resolved, options))
 
     def stream(
         self,
@@ -293,13 +287,7 @@ class DiffusionLM:
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         parts = decode_parts(self.denoiser, self.device, table, resolved, Options(seed, batch_size, row_ids))
-        return self._stream(table, resolved, parts)
-
-    def _stream(
-        self, table: Table, strategy: Strategy, parts: Iterator[Cost]
-    ) -> Iterator[tuple[list[int], Generation]]:
-        for part in parts:
-            yield part.rows.tolist(), self._answers(table.of_rows(part.rows), strategy, part)
+        return ((rows.tolist(), self._with_texts(part)) for rows, part in parts)
 
     def _tail(
         self,
@@ -324,11 +312,11 @@ class DiffusionLM:
         undecided[:, width:] = True
         return resolved, Table(tokens, valid, undecided, prompt_length=width)
 
-    def _answers(self, table: Table, strategy: Strategy, cost: Cost) -> Generation:
-        """Gather the decoded generation regions of a table."""
-        answers = table.tokens[:, table.prompt_length :]
-        texts = None if self.tokenizer is None else answer_texts(self.tokenizer, answers, self.special)
-        return Generation.of(answers, table, strategy, cost, texts)
+    def _with_texts(self, decoded: Generation) -> Generation:
+        """Add the texts of the answers, cut where they end."""
+        if self.tokenizer is None:
+            return decoded
+        return replace(decoded, _texts=answer_texts(self.tokenizer, decoded.tokens, self.special))
 
     def infill(
         self,
@@ -386,9 +374,10 @@ class DiffusionLM:
             resolved = found.override({"gen_length": region}).check()
         table = Table(tokens, rows.valid, undecided, prompt_length=None)
         options = Options(seed, batch_size, row_ids, on_step, trace)
-        cost = decode_table(self.denoiser, self.device, table, resolved, options)
-        filled = None if self.tokenizer is None else infilled_texts(self.tokenizer, tokens, rows.valid)
-        return Generation.of(tokens, table, resolved, cost, filled)
+        decoded = decode_table(self.denoiser, self.device, table, resolved, options)
+        if self.tokenizer is None:
+            return decoded
+        return replace(decoded, _texts=infilled_texts(self.tokenizer, tokens, rows.valid))
 
     def _check_context(self, rows: Rows, gen_length: int) -> None:
         limit = self.denoiser.max_length

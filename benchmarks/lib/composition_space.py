@@ -14,10 +14,12 @@ import yaml
 
 from benchmarks.lib.curves import FILE, Curve, load_curves
 from dllm_decode.errors import ConfigError
+from dllm_decode.parts.kinds import KINDS
 from dllm_decode.strategy.strategy import Strategy
 
 SPACE = Path(__file__).parents[1] / "quality" / "composition.yaml"
-PARTS = ("block", "layering", "scheduler", "confidence", "stop", "revise")
+PARTS = tuple(kind for kind, base in KINDS.items() if not base.only_time)
+"""Kinds that change what is decided, and when."""
 NOVEL = 2
 """Kinds of part in which a composition must differ from every published recipe to be called new."""
 
@@ -111,7 +113,7 @@ def part_names(strategy: Strategy) -> dict[str, Any]:
     names: dict[str, Any] = {}
     for kind in PARTS:
         part = getattr(strategy, kind, ())
-        names[kind] = tuple(one.name for one in part) if isinstance(part, tuple) else part.name
+        names[kind] = tuple(one.name for one in part) if isinstance(part, tuple) else getattr(part, "name", None)
     if names["block"] == "whole":
         names["block"] = "fixed"
     return names

@@ -38,6 +38,7 @@ GRID: dict[str, Any] = {
     "confidence": "top-probability",
     "logits": "none",
     "stop": ["none", "eos"],
+    "revise": "none",
     "scheduler": ["even", "threshold"],
     "scheduler.threshold.threshold": {"choices": [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]},
     "steps": {"choices": [4, 8, 12, 16]},
@@ -51,7 +52,7 @@ class Odometer(dict[str, Any]):
     def __init__(self, space: Space) -> None:
         """Begin at the first point."""
         super().__init__()
-        self._ranges = space.ranges()
+        self._space = space
         self._wheels: list[tuple[str, int]] = []
 
     def __missing__(self, name: str) -> Any:
@@ -64,14 +65,14 @@ class Odometer(dict[str, Any]):
         while self._wheels:
             name, place = self._wheels.pop()
             del self[name]
-            if place + 1 < len(self._ranges[name].choices):
+            if place + 1 < len(self._space.range_of(name).choices):
                 self._wheels.append((name, place + 1))
                 self._take(name, place + 1)
                 return True
         return False
 
     def _take(self, name: str, place: int) -> Any:
-        one = self._ranges[name]
+        one = self._space.range_of(name)
         self[name] = one.parameter(one.choices[place])
         return self[name]
 

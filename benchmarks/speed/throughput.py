@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.lib.measuring import seconds, setting
 from dllm_decode import DiffusionLM, Strategy
 from dllm_decode.data.canvas import Canvas
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.generation.answers import answer_texts
 from dllm_decode.plugins.registry import load_registry

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dllm_decode.commands import options
-from dllm_decode.commands.output import messages, note, print_json, quiet_stdout, results
+from dllm_decode.commands.output import messages, note, print_json, results
 from dllm_decode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def evaluate(
     options.writable(out)
     if ray_address is not None and workers is None:
         raise ConfigError("--ray-address says where workers run; say how many: --workers N")
-    with ExitStack() as stack, quiet_stdout(as_json):
+    with ExitStack() as stack:
         from dllm_decode.evaluate import evaluate as evaluation
         from dllm_decode.files import write_atomically
 

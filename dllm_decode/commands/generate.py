@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dllm_decode.commands import options
-from dllm_decode.commands.output import note, print_json, quiet_stdout
+from dllm_decode.commands.output import note, print_json, read_stdin
 from dllm_decode.errors import ConfigError
 
 
@@ -40,20 +39,19 @@ def generate(
     options.writable(trace)
     chosen = options.chat(chat)
     texts = _read_prompts(prompts)
-    with quiet_stdout(as_json):
-        from dllm_decode.evaluate.record import versions
-        from dllm_decode.generation.chat import what_is_done
+    from dllm_decode.evaluate.record import versions
+    from dllm_decode.generation.chat import what_is_done
 
-        lm = options.load_model(model, device, dtype, compile=compile)
-        if resolved is None:
-            length = changed.get("gen_length")
-            resolved = options.fitting_strategy(lm, strategy, changed, gen_length=length, prompts=texts)
-        out = lm.generate(
-            texts, strategy=resolved, seed=seed, batch_size=batch_size, chat=chosen, trace=trace is not None
-        )
-        options.tell_warm_up(lm)
-        if trace is not None and out.trace is not None:
-            out.trace.to_jsonl(trace)
+    lm = options.load_model(model, device, dtype, compile=compile)
+    if resolved is None:
+        length = changed.get("gen_length")
+        resolved = options.fitting_strategy(lm, strategy, changed, gen_length=length, prompts=texts)
+    out = lm.generate(
+        texts, strategy=resolved, seed=seed, batch_size=batch_size, chat=chosen, trace=trace is not None
+    )
+    options.tell_warm_up(lm)
+    if trace is not None and out.trace is not None:
+        out.trace.to_jsonl(trace)
     passes = out.forward_passes.tolist()
     if as_json:
         results: list[dict[str, Any]] = [
@@ -93,10 +91,8 @@ def _read_prompts(given: list[str]) -> list[str]:
         if prompt != "-":
             prompts.append(prompt)
             continue
-        try:
-            prompts.extend(line for line in sys.stdin.read().splitlines() if line.strip())
-        except UnicodeDecodeError:
-            raise ConfigError("stdin is not UTF-8 text") from None
+        # A prompt may hold any separator of Unicode; a line of a stream ends where a shell's does.
+        prompts.extend(line for line in read_stdin().replace("\r\n", "\n").split("\n") if line.strip())
     if not prompts:
         raise ConfigError("there are no prompts: stdin held no line that is not blank")
     return prompts

@@ -16,13 +16,17 @@ import typer
 
 from dllm_decode.commands.options import Json
 from dllm_decode.commands.output import print_json, results
-from dllm_decode.errors import ConfigError, DataError, unknown_name
+from dllm_decode.errors import ConfigError, DataError, shown, unknown_name
+from dllm_decode.files import user_path
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.tasks.files import read_rows
 
 TEMPLATES = Path(__file__).parent / "plugin_template"
 PREFIX = "dllm-decode-"
-_TRY = 'dllm-decode generate "Sort the line: Paul, Anna, Ben." --set {} --steps 8'
+LONGEST = 60
+"""Characters of a part's name."""
+_TRY = 'dllm-decode generate "Sort the line: Paul, Anna, Ben." --set {}'
+_IN_STEPS = f"{_TRY} --steps 8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,15 @@ ANSWERS = ("answer", "output", "target", "solution", "response", "completion", "
 """What data sets call the columns of prompts and answers."""
 KINDS = {
     "scheduler": Kind("A scheduler", "share=0.6", "share=0", _TRY.format("scheduler=example-name")),
-    "confidence": Kind("A confidence", "decay=0.5", "decay=0", _TRY.format("confidence=example-name")),
+    "confidence": Kind("A confidence", "decay=0.5", "decay=0", _IN_STEPS.format("confidence=example-name")),
     "layering": Kind(
-        "A layering", "stride=2, rest_steps=1", "stride=1", _TRY.format("layering=example-name")
+        "A layering", "stride=2, rest_steps=1", "stride=1", _IN_STEPS.format("layering=example-name")
     ),
-    "logits": Kind("A logits processor", "bias=5.0", "bias=1000", _TRY.format("logits=example-name")),
-    "stop": Kind("A stop rule", "ends=2", "ends=0", _TRY.format("stop=example-name")),
-    "cache": Kind("A cache policy", "margin=0", "margin=-1", _TRY.format("cache=example-name")),
-    "block": Kind("A block policy", "first=2, growth=1", "first=0", _TRY.format("block=example-name")),
+    "logits": Kind("A logits processor", "bias=5.0", "bias=1000", _IN_STEPS.format("logits=example-name")),
+    "stop": Kind("A stop rule", "ends=2", "ends=0", _IN_STEPS.format("stop=example-name")),
+    "cache": Kind("A cache policy", "margin=0", "margin=-1", _IN_STEPS.format("cache=example-name")),
+    "block": Kind("A block policy", "first=2, growth=1", "first=0", _IN_STEPS.format("block=example-name")),
+    "forward": Kind("A forward plan", "columns=1", "columns=0", _IN_STEPS.format("forward=example-name")),
     "revise": Kind(
         "A reviser",
         "threshold=0.2",
@@ -106,7 +111,7 @@ def write_plugin(name: str, kind: str, out: Path, from_file: Path | None = None)
         raise ConfigError(f"--from-file: goes with --kind task; a {kind} reads no data")
     name = name.removeprefix(PREFIX)
     _check_name(name, kind)
-    folder = out / f"{PREFIX}{name}"
+    folder = user_path(out) / f"{PREFIX}{name}"
     if folder.exists():
         raise DataError(f"{folder} exists already; choose another name, or another place with --out.")
     texts = _render(name, kind, {} if from_file is None else _columns(from_file))
@@ -125,7 +130,9 @@ def _check_name(name: str, kind: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower())
         better = "-".join(words).lstrip("0123456789-") or "my-rule"
-        raise ConfigError(f"NAME {name!r} should be kebab-case and begin with a letter; try {better!r}.")
+        raise ConfigError(f"NAME {shown(name)} should be kebab-case and begin with a letter; try {better[:LONGEST]!r}.")
+    if len(name) > LONGEST:
+        raise ConfigError(f"NAME {shown(name)} should have at most {LONGEST} characters, which {len(name)} are not.")
     registry = load_registry()
     if name in registry.names(kind):
         raise ConfigError(

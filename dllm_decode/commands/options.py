@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dllm_decode.commands.output import note, quieten
+from dllm_decode.data.noise import check_seed
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.resolve import KnownModel, needs_model, resolve
 from dllm_decode.strategy.strategy import Strategy, parse_override
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
     from dllm_decode.tasks.base import Task
 
+EXAMPLES = ("scheduler=top-k", "scheduler.k=4")
+"""Changes that the default strategy takes together."""
+
 Model = Annotated[
     str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")
 ]
@@ -26,12 +31,19 @@ StrategySource = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a field, e.g. layering.parity=odd. Repeatable."),
+    typer.Option("--set", metavar="PATH=VALUE", help=f"Change a field, e.g. {EXAMPLES[0]} or {EXAMPLES[1]}. Repeatable."),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps; one a token if not given.")]
 GenLength = Annotated[int | None, typer.Option("--gen-length", help="Tokens to generate.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", help="Gumbel temperature; 0 is greedy.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the decoding noise.")]
+
+
+def _known_seed(seed: int) -> int:
+    check_seed(seed)
+    return seed
+
+
+Seed = Annotated[int, typer.Option("--seed", callback=_known_seed, help="Seed of the decoding noise.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, float64.")]
 Compile = Annotated[
@@ -53,7 +65,23 @@ RunPrograms = Annotated[
     bool,
     typer.Option("--run-programs", help="Let the task run programs that the model wrote, on this machine."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+
+def _leave_stdout_to_json(asked: bool) -> bool:
+    if asked:
+        quieten()
+    return asked
+
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=_leave_stdout_to_json,
+        is_eager=True,
+        help="Print one JSON object on stdout and nothing else there.",
+    ),
+]
 
 
 def changes(
@@ -81,8 +109,6 @@ def fitting_strategy(
     prompts: Any = (),
 ) -> Strategy:
     """Return the strategy with the user's changes, and say how it was found; the arguments are those of `resolve`."""
-    from dllm_decode.commands.output import note
-
     found = resolve(source, model, changes=changed, task=task, gen_length=gen_length, prompts=prompts)
     if found.note:
         note(found.note)
@@ -126,8 +152,6 @@ def find_task(name: str, shape: str | None, shots: Path | None, data: Path | Non
 
 def tell_warm_up(lm: DiffusionLM) -> None:
     """Say what compiling has cost, where there was any."""
-    from dllm_decode.commands.output import note
-
     if lm.warm_up_seconds:
         note(f"compiled: {lm.warm_up_seconds:.1f} s of the time were the first forwards of each shape")
 

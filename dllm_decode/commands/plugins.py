@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import entry_points
@@ -29,8 +31,9 @@ def add_plugin_commands(app: typer.Typer) -> None:
                 continue
             manager = pluggy.PluginManager(hookspecs.PROJECT)
             manager.add_hookspecs(hookspecs)
-            manager.register(load(), name)
-            manager.hook.dllm_command(app=app)
+            with contextlib.redirect_stdout(sys.stderr):
+                manager.register(load(), name)
+                manager.hook.dllm_command(app=app)
         except (Exception, SystemExit) as error:
             note(f"plugin {name!r} could not add its commands: {type(error).__name__}: {error}")
 

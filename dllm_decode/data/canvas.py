@@ -5,8 +5,8 @@ Plain data with shapes. B rows, L canvas columns, W window columns. Only the loo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from dllm_decode.lazy import torch
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dllm_decode.parts.scheduler import Scheduler
+
+
+def is_slice_of(given: Any, length: int) -> TypeGuard[slice]:
+    """Say whether something is a slice of columns that lie within a canvas."""
+    if not isinstance(given, slice) or not isinstance(given.start, int) or not isinstance(given.stop, int):
+        return False
+    return given.step in (None, 1) and 0 <= given.start <= given.stop <= length
 
 
 @dataclass(slots=True)
@@ -35,6 +42,16 @@ class Canvas:
     """Whether every column from `prompt_length` on is undecided in every row until its block begins."""
     version: int = 0
     """Grows by one with every commit; one forward serves every question asked of one version."""
+
+    def copied(self, *, uniform: bool) -> Canvas:
+        """Return a canvas of one's own to decode, of which as much is known beforehand as `uniform` says."""
+        return replace(self, tokens=self.tokens.clone(), undecided=self.undecided.clone(), uniform=uniform)
+
+    def placed(self, where: Tensor, window: slice) -> Tensor:
+        """Return (B, W) bool of a window as (B, L), False elsewhere."""
+        whole = torch.zeros_like(self.undecided)
+        whole[:, window] = where
+        return whole
 
     @property
     def rows(self) -> int:

@@ -5,9 +5,11 @@ Pure functions on tensors. Nothing here waits for the device.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dllm_decode.errors import ConfigError
 from dllm_decode.lazy import torch
 
 if TYPE_CHECKING:
@@ -17,6 +19,23 @@ if TYPE_CHECKING:
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as int64, the increment of SplitMix64
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+MAX_SEED = 2**61 - 1
+"""The largest seed: two bits are left for the streams, and a hash's sign is not used."""
+
+
+def check_seed(seed: object) -> None:
+    """Refuse a seed that gives the noise of another one.
+
+    Raises:
+        ConfigError: It is no whole number from 0 to `MAX_SEED`.
+    """
+    try:
+        number = operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if isinstance(seed, bool) or not 0 <= number <= MAX_SEED:
+        raise ConfigError(f"seed: should be a whole number from 0 to 2**61 - 1 ({MAX_SEED}), got {seed!r}")
 
 
 def _logical_shift(value: Tensor, bits: int) -> Tensor:

@@ -112,6 +112,21 @@ class StageContext:
     noise: Callable[[], Noise] = field(repr=False)
     """Randomness of the moment it is asked for, (B, W): the same for a row whatever its batch mates."""
 
+    @classmethod
+    def of(
+        cls,
+        canvas: Canvas,
+        block: Block,
+        probe: Callable[[Block], VocabStats],
+        noise: Callable[[slice], Noise],
+    ) -> StageContext:
+        """Return the context of a block that begins, from what gives its statistics and the noise of a window."""
+        window = block.window
+        where = block.where[:, window]
+        return cls(
+            canvas, block, where, block.steps, block.size, lambda: probe(block), lambda: noise(window)
+        )
+
     @property
     def open(self) -> Tensor:
         """(B, W) bool; undecided positions of `where` now."""

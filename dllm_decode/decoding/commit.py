@@ -11,33 +11,68 @@ import torch
 from torch import Tensor
 
 from dllm_decode.data.canvas import Block, Canvas
-from dllm_decode.data.inputs import SpecialTokens
+from dllm_decode.data.noise import Noise
 from dllm_decode.data.selection import best_open
 from dllm_decode.data.views import Proposal, Revision, StepView
 from dllm_decode.decoding.trace import StepEvent
-from dllm_decode.parts.stop import StopRule
+
+OnStep = Callable[[StepEvent], None]
 
 
 class Progress:
     """A canvas that is being decoded."""
 
-    def __init__(self, canvas: Canvas, on_step: Callable[[StepEvent], None] | None) -> None:
+    def __init__(
+        self, canvas: Canvas, seed: int = 0, row_ids: Tensor | None = None, on_step: OnStep | None = None
+    ) -> None:
         """Take the canvas before its first commit; `on_step` is told of every change."""
-        self.canvas, self._on_step = canvas, on_step
+        self.canvas, self._seed, self._on_step = canvas, seed, on_step
         device = canvas.tokens.device
+        self.row_ids = torch.arange(canvas.rows, device=device) if row_ids is None else row_ids.to(device)
+        """(B,) int64; the rows' identities for noise."""
         self.passes = torch.zeros(canvas.rows, dtype=torch.int64, device=device)
         """(B,) int64; forwards that the row has paid for."""
         self.commits = torch.zeros_like(self.passes)
         """(B,) int64; how often the row has committed, which its noise grows from."""
-        self.unread = torch.ones(canvas.rows, dtype=torch.bool, device=device)
+        self._unread = torch.ones(canvas.rows, dtype=torch.bool, device=device)
         """(B,) bool; rows that have changed since the last forward they paid for."""
+        self._read: Tensor | None = None
+        """(B, 2) int64; from a decode's first probe on, the first and last column of the row's last forward."""
+        self._columns = torch.arange(-canvas.length, 0, device=device)  # (L,)
         self.model_calls = 0
 
-    def pay(self, open_: Tensor) -> None:
-        """Count a forward for each row with (B, W) `open_` positions, once for everything asked before it changes."""
-        paying = open_.any(1) & self.unread
+    def noise(self, window: slice) -> Noise:
+        """Return the noise of every row over a window; it counts a row's commits in the tensor they are added up in."""
+        return Noise(self._seed, self.row_ids, self.commits, self._columns[window])
+
+    def watch_columns(self) -> None:
+        """Tell forwards of one canvas apart by their columns from now on: a part asks for some of its own."""
+        if self._read is None:
+            # So far every row that has paid has also committed.
+            self._read = self.passes.new_zeros(self.canvas.rows, 2)
+
+    def pay(self, open_: Tensor, where: Tensor, *, exactly: bool = False) -> Tensor:
+        """Count a forward for each row that has to pay for it, and return which do, (B,) bool.
+
+        A row pays with something open, unless its last forward has answered this as well: the row has not changed since,
+        and nothing is asked of other columns.
+
+        Args:
+            open_: (B, W) bool, what is asked for.
+            where: (B, L) bool, the columns of each row that the forward is about; those between them count as asked.
+            exactly: Whether a forward about more columns answers something else, as with a forward plan.
+        """
+        paying = self._unread
+        if self._read is not None:
+            asked = _span(where)
+            first, last = (asked - self._read).unbind(1)
+            paying = paying | ((first != 0) | (last != 0) if exactly else (first < 0) | (last > 0))
+        paying = open_.any(1) & paying
         self.passes += paying
-        self.unread &= ~paying
+        self._unread &= ~paying
+        if self._read is not None:
+            self._read = torch.where(paying[:, None], asked, self._read)
+        return paying
 
     def commit(self, view: StepView, proposal: Proposal, chosen: Tensor, *, exact: bool) -> None:
         """Write the chosen tokens, and at least the best one of every row with open positions.
@@ -57,17 +92,11 @@ class Progress:
         self.canvas.commit(block.window, chosen, proposal.tokens)
         committed = chosen.any(1)
         self.commits += committed
-        self.unread |= committed
+        self._unread |= committed
         self._tell(block, view.stage.name, view.step, block.window, chosen, proposal.tokens, proposal.score)
 
-    def fill(self, stop: StopRule, view: StepView, special: SpecialTokens) -> None:
-        """Decide what a stop rule says is certain, over the whole canvas, at no cost."""
-        filled = stop.fill(view, special)
-        if filled is None:
-            return
-        where, tokens = filled  # (B, L) bool, (B, L) int64
-        # A row that only waits for its batch mates would not have been asked alone.
-        where = where & self.canvas.undecided & view.open.any(1, keepdim=True)
+    def fill(self, view: StepView, where: Tensor, tokens: Tensor) -> None:
+        """Decide what is certain, (B, L) bool undecided positions and (B, L) int64 tokens, at no cost."""
         whole = slice(0, self.canvas.length)
         self.canvas.commit(whole, where, tokens)
         score = torch.ones(where.shape, device=where.device)
@@ -93,7 +122,7 @@ class Progress:
             written = revision.tokens
             changing = changing & (written != self.canvas.tokens[:, window])
             self.canvas.edit(window, changing, written)
-        self.unread |= changing.any(1)
+        self._unread |= changing.any(1)
         self._tell(block, "revise", 0, window, changing, written, score)
         return changing
 
@@ -110,3 +139,9 @@ class Progress:
         if self._on_step is not None:
             calls = self.model_calls
             self._on_step(StepEvent(block.number, stage, step, calls, window, chosen, tokens, score))
+
+
+def _span(where: Tensor) -> Tensor:
+    """Return (B, 2) int64, the first and the last True column of (B, L) bool."""
+    first, behind = where.int().argmax(1), where.flip(1).int().argmax(1)
+    return torch.stack((first, where.shape[1] - 1 - behind), 1)

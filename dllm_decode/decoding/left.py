@@ -44,11 +44,42 @@ class Left:
         """Know nothing of a block but its window."""
         self.undecided = block.window.stop - block.window.start
 
-    def begin_stage(self, size: int) -> None:
-        """Take it that `size` positions are open in every row."""
-        self.open = size
+    def begin_stage(
+        self,
+        block: Block,
+        stage: Stage,
+        scheduler: Scheduler,
+        budget: int | None,
+        open_: Tensor,
+        *,
+        whole: bool,
+        counted: bool,
+    ) -> Known | Counted | OneStep:
+        """Return how the host knows when the stage is finished.
+
+        Args:
+            block: The block at hand.
+            stage: The stage that begins.
+            scheduler: Its scheduler.
+            budget: Its steps; None is until nothing is open.
+            open_: (B, W) bool, its open positions.
+            whole: Whether the stage is all of its block.
+            counted: Whether how many steps that takes depends on what the model says.
+        """
+        if block.one_step:
+            return OneStep(self, block, stage, open_, whole=whole)
+        most = self.most_open(block, stage, open_)
+        steps = most if budget is None else min(budget, most)
+        return Counted(self, block, steps) if counted else Known(self, stage, scheduler, steps)
+
+    def most_open(self, block: Block, stage: Stage, open_: Tensor, *, drop: bool = True) -> int:
+        """Return the most open positions of a row as a stage begins: its size, or asked of the device."""
+        if stage.size is None:
+            return self.look(self.count(block, open_), drop=drop)
+        self.open = stage.size
         if not self.cached:
             self.rows = None
+        return self.open
 
     def count(self, block: Block, open_: Tensor) -> Answer:
         """Ask the device for every row's open positions, undecided columns in the window, and those of its block."""
@@ -84,34 +115,30 @@ class Known:
     n is the stage's size, or, where that is not the same in all rows, counted once when the stage begins.
     """
 
-    def __init__(
-        self, left: Left, block: Block, stage: Stage, scheduler: Scheduler, budget: int | None, open_: Tensor
-    ) -> None:
+    def __init__(self, left: Left, stage: Stage, scheduler: Scheduler, steps: int) -> None:
         self._left, self._stage, self._scheduler, self._before = left, stage, scheduler, left.undecided
-        self.steps = _most_steps(left, block, stage, budget, open_)
+        self.steps = steps
 
     def ask(self, open_: Tensor) -> None:
         """Ask nothing."""
 
     def finished(self, step: int) -> bool:
         """Say whether that was the last step, and take off what every row has committed at least."""
-        if self._stage.size is not None:
+        left, size = self._left, self._stage.size
+        if size is not None:
             fewest = 1
             if isinstance(self._scheduler, CountingScheduler):
-                fewest = self._scheduler.commits(self._stage.size, self._stage.steps, step)
-            self._left.open -= fewest
-            self._left.undecided -= fewest
-            if step + 1 == self.steps:
-                self._left.undecided = self._before - self._stage.size
+                fewest = self._scheduler.commits(size, self._stage.steps, step)
+            left.open -= fewest
+            left.undecided = self._before - size if step + 1 == self.steps else left.undecided - fewest
         return step + 1 == self.steps
 
 
 class Counted:
     """How long the stage goes on depends on the scores: what is open is counted on the device after every commit."""
 
-    def __init__(self, left: Left, block: Block, stage: Stage, budget: int | None, open_: Tensor) -> None:
-        self._left, self._block = left, block
-        self.steps = _most_steps(left, block, stage, budget, open_)
+    def __init__(self, left: Left, block: Block, steps: int) -> None:
+        self._left, self._block, self.steps = left, block, steps
 
     def ask(self, open_: Tensor) -> None:
         """Send the question on its way, while the device does the rest of the step."""
@@ -126,14 +153,12 @@ class OneStep:
     """The block policy cuts a new block after every commit; it may have counted already what is open in this one."""
 
     def __init__(self, left: Left, block: Block, stage: Stage, open_: Tensor, *, whole: bool) -> None:
-        if stage.size is not None:
-            left.begin_stage(stage.size)
-        elif block.open_counts is not None and whole:
+        if stage.size is None and whole and block.open_counts is not None:
             left.open = max(block.open_counts)
             if not left.cached:
                 left.drop_finished(block.open_counts)
         else:
-            left.look(left.count(block, open_), drop=False)
+            left.most_open(block, stage, open_, drop=False)
         self.steps = min(1, left.open)
 
     def ask(self, open_: Tensor) -> None:
@@ -142,12 +167,3 @@ class OneStep:
     def finished(self, step: int) -> bool:
         """Say that the one step was the last."""
         return True
-
-
-def _most_steps(left: Left, block: Block, stage: Stage, budget: int | None, open_: Tensor) -> int:
-    """Return the most steps of a stage: of its budget, and one a position."""
-    if stage.size is None:
-        most = left.look(left.count(block, open_))
-    else:
-        left.begin_stage(most := stage.size)
-    return most if budget is None else min(budget, most)

@@ -16,7 +16,6 @@ from dllm_decode.decoding.commit import Progress
 from dllm_decode.decoding.contract import Contract
 from dllm_decode.forward.question import Question, Reading
 from dllm_decode.parts.revise import Reviser
-from dllm_decode.strategy.strategy import Strategy
 
 Ask = Callable[[Block, Tensor], Generator[Question, Reading, Reading]]
 """From a block and the (B, W) bool positions that are asked for to a reading."""
@@ -25,17 +24,11 @@ Ask = Callable[[Block, Tensor], Generator[Question, Reading, Reading]]
 class Revisions:
     """The revisers of one decode."""
 
-    def __init__(self, strategy: Strategy, progress: Progress, contract: Contract) -> None:
+    def __init__(self, revisers: list[Reviser], progress: Progress, contract: Contract) -> None:
         """Remember what is undecided now: only what the decode itself decides may be revised."""
-        self.revisers: list[Reviser] = [part.build() for part in strategy.revise]
-        self.needs: frozenset[str] = frozenset().union(
-            *({"decided"} | reviser.needs for reviser in self.revisers)
-        )
-        self.whole_region = any(reviser.reach == "region" for reviser in self.revisers)
-        """Whether a reviser must see the whole generation region in every forward."""
+        self._revisers = revisers
         self._progress, self._canvas, self._contract = progress, progress.canvas, contract
-        undecided = self._canvas.undecided
-        self._ours = undecided.clone() if self.revisers else undecided  # (B, L)
+        self._ours = self._canvas.undecided.clone() if revisers else self._canvas.undecided  # (B, L)
 
     def after_commit(self, reading: Reading, view: StepView, *, may_reopen: bool) -> None:
         """Ask every reviser.
@@ -45,17 +38,15 @@ class Revisions:
             view: The step that has committed.
             may_reopen: Whether the stage goes on until nothing is open.
         """
-        window = view.block.window
-        for reviser in self.revisers:
+        canvas, window = self._canvas, view.block.window
+        for reviser in self._revisers:
             if reviser.reopens and not may_reopen:
                 continue
-            decided = ~self._canvas.undecided
-            chosen = torch.zeros_like(decided)
-            chosen[:, window] = view.open & decided[:, window]
+            decided = ~canvas.undecided
+            chosen = canvas.placed(view.open & decided[:, window], window)
             inside = self._ours
             if reviser.reach == "block":
-                inside = torch.zeros_like(decided)
-                inside[:, window] = self._ours[:, window] & view.stage.where
+                inside = inside & canvas.placed(view.stage.where, window)
             # A row that only waits for its batch mates has had no forward of its own.
             revisable = inside & decided & ~chosen & chosen.any(1, keepdim=True)
             self._revise(reviser, reading, view.block, chosen, revisable, closing=False)
@@ -63,7 +54,7 @@ class Revisions:
     def close(self, ask: Ask) -> Generator[Question, Reading, None]:
         """Let revisers go over the finished canvas, each until it changes nothing or its forwards are spent."""
         region = self._canvas.region
-        for reviser in self.revisers:
+        for reviser in self._revisers:
             block = Block(where=self._ours, window=region, steps=None, start=region.start, number=-1)
             for _ in range(reviser.closing_steps):
                 reading = yield from ask(block, self._ours[:, region])
@@ -94,18 +85,11 @@ class Revisions:
             closing: Whether nothing is undecided any more.
         """
         window = self._canvas.region if reviser.reach == "region" else block.window
+        stats, shadow = reading.of(window), reading.shadow
         view = RevisionView(
-            canvas=self._canvas,
-            block=block,
-            window=window,
-            stats=reading.of(window),
-            chosen=chosen[:, window],
-            revisable=revisable[:, window],
-            shadow=reading.shadow,
-            closing=closing,
+            self._canvas, block, window, stats, chosen[:, window], revisable[:, window], shadow, closing
         )
-        revision = reviser.revise(view)
+        revision = self._contract.revise(reviser, view)
         if revision is None:
             return None
-        self._contract.check_revision(reviser, view, revision)
         return self._progress.revise(block, window, revision, view.revisable, view.stats.probability)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from torch import Tensor
 
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import ModelError
-from dllm_decode.generation.batches import Cost, Table
+from dllm_decode.generation.table import Table
 from dllm_decode.models.tokenizer import Tokenizer
 from dllm_decode.strategy.strategy import Strategy
 
@@ -40,20 +41,26 @@ class Generation:
 
     @classmethod
     def of(
-        cls, tokens: Tensor, table: Table, strategy: Strategy, cost: Cost, texts: list[str] | None
-    ) -> Generation:
-        """Gather a decoded table and what it took; `tokens` are (B, G) int64, the decoded part of it."""
+        cls,
+        table: Table,
+        strategy: Strategy,
+        forward_passes: Tensor,
+        model_calls: int,
+        seconds: float,
+        trace: Trace | None = None,
+    ) -> Self:
+        """Gather a decoded table and what it took."""
+        tokens = table.tokens[:, table.prompt_length or 0 :]
         return cls(
             tokens,
             table.tokens,
             table.valid,
             table.undecided[:, -tokens.shape[1] :],
-            cost.forward_passes,
-            cost.model_calls,
+            forward_passes,
+            model_calls,
             strategy,
-            cost.seconds,
-            cost.trace,
-            texts,
+            seconds,
+            trace,
         )
 
     @property

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dllm_decode.decoding.loop import Decode, Decoded
-from dllm_decode.forward.merge import merged, split
+from dllm_decode.decoding.decoded import Decoded
+from dllm_decode.decoding.loop import Decode
+from dllm_decode.forward.merge import Merger
 from dllm_decode.forward.question import Question, Reading
 from dllm_decode.strategy.strategy import Strategy
 
@@ -101,16 +102,22 @@ class Pool:
             if not chosen or group.asked <= room:
                 chosen.append(group)
                 room -= group.asked
-        reader = chosen[0].decode.reader
+        readers = [group.decode.reader for group in chosen]
         questions = [group.question for group in chosen if group.question is not None]
-        loads = [group.decode.reader.load(question) for group, question in zip(chosen, questions, strict=True)]
-        whole = merged(loads, reader.special.mask, picks=reader.picks)
-        stats = reader.run(whole, questions[0].block)
+        prepared = [reader.prepare(question) for reader, question in zip(readers, questions, strict=True)]
+        keys = [
+            reader.keys(question, inputs)
+            for reader, question, inputs in zip(readers, questions, prepared, strict=True)
+        ]
+        first = readers[0]
+        merger = Merger(first.denoiser.special.mask, first.picks, 2 if first.guided else 1)
+        whole, its_keys = merger.merge(prepared, keys)
+        stats = first.run(whole, its_keys)
         self._calls += 1
-        parts = split(whole, loads, stats) if len(loads) > 1 else iter([stats])
+        parts = merger.split(whole, prepared, stats) if len(prepared) > 1 else [stats]
         return [
-            (group, group.decode.reader.place(question, load, part))
-            for group, question, load, part in zip(chosen, questions, loads, parts, strict=True)
+            (group, group.decode.reader.place(question, inputs, part))
+            for group, question, inputs, part in zip(chosen, questions, prepared, parts, strict=True)
         ]
 
     def _resume(self, group: _Group, reading: Reading | None) -> None:
@@ -126,5 +133,5 @@ class Pool:
         ended = [group for group in self._running if group.question is None]
         self._running = [group for group in self._running if group.question is not None]
         for group in ended:
-            yield group.rows, replace(group.decode.decoded(), model_calls=self._calls)
+            yield group.rows, Decoded.of(group.decode, self._calls)
             self._calls = 0

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dllm_decode.errors import ModelError, unknown_name
+from dllm_decode.errors import DataError, ModelError, unknown_name
+from dllm_decode.files import user_path
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.tokenizer import Tokenizer, load_tokenizer, special_tokens
@@ -80,7 +81,10 @@ def find_folder(name_or_path: str | Path) -> Path:
                 f"the embedded model {text!r} is not in this installation; install dllm-decode again."
             )
         return EMBEDDED[text]
-    path = Path(name_or_path).expanduser()
+    try:
+        path = user_path(name_or_path)
+    except DataError as error:
+        raise ModelError(f"there is no model {error}") from None
     if path.is_dir():
         return path
     if path.exists():

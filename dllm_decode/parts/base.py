@@ -5,15 +5,16 @@ Knows nothing of tensors and of whole strategies. Who finds a part by its name s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from dllm_decode.errors import DecodeError, unknown_name
+from dllm_decode.errors import DecodeError, shown, unknown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,14 @@ class Tune:
             raise ValueError(f"Tune needs choices, or low and high with low <= high; got {self}")
 
 
+LARGEST = 2**20
+"""What a number of a part or a strategy is at most, where its field does not say so itself: a length, a step count."""
+HUGE = 2**63 - 1
+"""What any number is at most."""
+
+
 class Frozen(BaseModel):
-    """Data that is checked when it is made and never changed: no unknown fields, no infinities."""
+    """Data that is checked when it is made and never changed: no unknown fields, no infinities, no endless numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,15 +50,57 @@ class Frozen(BaseModel):
     @classmethod
     def _refuse_truth_for_a_number(cls, data: Any) -> Any:
         """`true` would count as 1."""
-        wrong: list[InitErrorDetails] = []
-        for name, value in data.items() if isinstance(data, Mapping) else ():
-            field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field is not None and not _takes_bool(field.annotation):
-                said = f"should not be true or false, got {str(value).lower()}"
-                wrong.append({"type": PydanticCustomError("truth", said), "loc": (name,), "input": value})
-        if wrong:
-            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        fields = cls.model_fields
+        truths = [name for name, value in data.items() if isinstance(value, bool)] if isinstance(data, Mapping) else []
+        cls._refuse(
+            {
+                name: (data[name], f"should not be true or false, got {str(data[name]).lower()}")
+                for name in truths
+                if name in fields and not _takes_bool(fields[name].annotation)
+            }
+        )
         return data
+
+    @model_validator(mode="after")
+    def _refuse_numbers_without_end(self) -> Self:
+        """What is far too large fills the memory, or overflows somewhere else."""
+        wrong: dict[str, tuple[Any, str]] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            limit = HUGE if _is_bounded(field) else LARGEST
+            if _largest(value) > limit:
+                wrong[name] = (value, f"should be no larger than {limit:,} in size, got {shown(value)}")
+        self._refuse(wrong)
+        return self
+
+    @classmethod
+    def _refuse(cls, wrong: Mapping[str, tuple[Any, str]]) -> None:
+        """Raise for fields and what is wrong with their values, if there are any."""
+        found: list[InitErrorDetails] = [
+            {"type": PydanticCustomError("number", "{said}", {"said": said}), "loc": (name,), "input": value}
+            for name, (value, said) in wrong.items()
+        ]
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+
+
+def _largest(value: Any) -> float:
+    """Return the size of a number, or of the largest in a list; 0 of anything else."""
+    if isinstance(value, list | tuple):
+        return max(map(_largest, value), default=0)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return 0
+    # Infinities and NaN are refused as such.
+    return min(abs(value), 2**200) if isinstance(value, int) or math.isfinite(value) else 0
+
+
+def _is_bounded(field: Any) -> bool:
+    """Return whether a field says itself how large its number may be."""
+    limits = [*field.metadata, *getattr(field.annotation, "__metadata__", ())]
+    for argument in get_args(field.annotation):
+        for one in getattr(argument, "__metadata__", ()):
+            limits.extend(getattr(one, "metadata", (one,)))
+    return any(getattr(one, "le", None) is not None or getattr(one, "lt", None) is not None for one in limits)
 
 
 def _takes_bool(annotation: Any) -> bool:
@@ -77,6 +126,15 @@ class PartConfig(Frozen):
     """Where a decode meets its kind among the others; listings and documents follow it."""
     several: ClassVar[bool] = False
     """Whether a strategy may hold more than one of its kind."""
+    only_time: ClassVar[bool] = False
+    """Whether its kind makes forwards cheaper and spares none, so that a search tries it where time is the cost."""
+    digested_empty: ClassVar[bool] = False
+    """Whether a strategy's digest tells that it holds none of its kind. So it is for kinds that are as old as recorded
+    digests; a kind that comes later leaves the digests of strategies without it as they were."""
+    model_needs: ClassVar[frozenset[str]] = frozenset()
+    """What only some models have and it cannot do without as it is by default: "eos" (an
+    end-of-sequence token), "newlines" (tokens that break a line), "cache" (keys and values that can be reused), "plan"
+    (inputs with extra columns). A search leaves it out where the model has none."""
     name: str
 
     def build(self) -> Any:
@@ -96,13 +154,22 @@ def part_of(kind: str) -> BeforeValidator:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping) or "name" not in value:
-            raise ValueError(f"should be a part's name or a mapping with a name, got {value!r}")
+            raise ValueError(f"should be a part's name or a mapping with a name, got {shown(value)}")
         try:
             cls = registered(kind, str(value["name"]))
         except DecodeError as error:
             raise ValueError(str(error)) from None
         refuse_unknown_fields(value, cls)
-        return cls.model_validate(value)
+        try:
+            return cls.model_validate(value)
+        except ValueError:  # among others what pydantic found
+            raise
+        except RecursionError:
+            raise ValueError("parts within parts without end") from None
+        except Exception as error:
+            # A check of the part's own that fails is a mistake of its author.
+            said = f"{kind} {value['name']!r} ({cls.__module__}) failed: {type(error).__name__}: {error}"
+            raise ValueError(said) from error
 
     return BeforeValidator(resolve)
 

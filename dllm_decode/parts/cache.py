@@ -36,6 +36,9 @@ class CacheConfig(PartConfig):
     kind: ClassVar[str] = "cache"
     kind_order: ClassVar[int] = 9
     method: ClassVar[str] = "recompute"
+    only_time: ClassVar[bool] = True
+    digested_empty: ClassVar[bool] = True
+    model_needs: ClassVar[frozenset[str]] = frozenset({"cache"})
     fresh_blocks: ClassVar[bool] = False
     """Whether every block's first forward recomputes everything, where blocks have numbers of their own. A row that a
     block is done with can then be left out of the block's other forwards, and come back in the next block."""

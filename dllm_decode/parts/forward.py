@@ -45,6 +45,7 @@ class ForwardConfig(PartConfig):
     kind: ClassVar[str] = "forward"
     kind_order: ClassVar[int] = 8
     method: ClassVar[str] = "plan"
+    model_needs: ClassVar[frozenset[str]] = frozenset({"plan"})
 
 
 @runtime_checkable

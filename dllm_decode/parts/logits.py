@@ -38,6 +38,7 @@ class LogitsConfig(PartConfig):
     kind_order: ClassVar[int] = 5
     method: ClassVar[str] = "process"
     several: ClassVar[bool] = True
+    digested_empty: ClassVar[bool] = True
     unconditional: ClassVar[bool] = False
 
 

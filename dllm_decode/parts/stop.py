@@ -41,6 +41,7 @@ class StopConfig(PartConfig):
     kind_order: ClassVar[int] = 6
     method: ClassVar[str] = "fill"
     several: ClassVar[bool] = True
+    digested_empty: ClassVar[bool] = True
     adaptive: ClassVar[bool] = True
 
 

@@ -5,10 +5,12 @@ Knows hook names and origins; leaves what a part does to the engine.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ import pluggy
 
 from dllm_decode.errors import ConfigError, PluginError, unknown_name
 from dllm_decode.parts.base import PartConfig, find_parts_with
-from dllm_decode.parts.kinds import KINDS, METHODS
+from dllm_decode.parts.kinds import KINDS, METHODS, WORDS
 from dllm_decode.plugins import hookspecs
 
 DEFAULT_PLUGINS = (
@@ -91,7 +93,9 @@ class Registry:
         if name in table:
             return table[name]
         failed = "".join(f". Note: {f.origin} failed to load: {f.reason}" for f in self.failures)
-        raise ConfigError(unknown_name(kind, name, table) + failed)
+        other = [WORDS[one] for one in KINDS if name in self.tables.get(one, {})]
+        is_another = f". Note: {name!r} is a {' and a '.join(other)}, no {WORDS.get(kind, kind)}" if other else ""
+        raise ConfigError(unknown_name(kind, name, table) + is_another + failed)
 
     def part(self, kind: str, name: str) -> type[PartConfig]:
         """Return the config class of a part."""
@@ -128,12 +132,14 @@ def build_registry(
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     registry = Registry(manager)
-    for module in DEFAULT_PLUGINS:
-        origin = Origin(module, "dllm-decode", _version("dllm-decode"))
-        _load(registry, origin, partial(importlib.import_module, module))
-    for name, plugin in (plugins or {}).items():
-        _register(registry, Origin(name, "this program", ""), plugin)
-    _load_installed(registry, entry_point_group)
+    # What a plugin prints while it is imported has no place in front of a result.
+    with contextlib.redirect_stdout(sys.stderr):
+        for module in DEFAULT_PLUGINS:
+            origin = Origin(module, "dllm-decode", _version("dllm-decode"))
+            _load(registry, origin, partial(importlib.import_module, module))
+        for name, plugin in (plugins or {}).items():
+            _register(registry, Origin(name, "this program", ""), plugin)
+        _load_installed(registry, entry_point_group)
     if registry.failures and os.environ.get("DLLM_DECODE_STRICT") == "1":
         raise PluginError("; ".join(f"{f.origin} failed to load: {f.reason}" for f in registry.failures))
     return registry

@@ -35,7 +35,7 @@ def _scores(strategy: Strategy) -> None:
 
 
 def _budget(strategy: Strategy) -> None:
-    plan = strategy.block.plan(strategy.steps, strategy.gen_length)
+    plan = strategy.block_plan()
     if plan is None and strategy.steps is not None and not strategy.scheduler.adaptive:
         raise ConfigError(
             f"steps: {strategy.steps} steps cannot be shared out to the blocks of {strategy.block.name!r}, which show "

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dllm_decode.errors import ConfigError, DecodeError, unknown_name
+from dllm_decode.errors import ConfigError, DecodeError, shown, unknown_name
 from dllm_decode.parts.base import PartConfig, as_list, registered
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 
@@ -27,6 +27,7 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
         ConfigError: There is no such path.
     """
     *parents, last = path.split(".")
+    path = path if len(path) <= 80 else f"{path[:80]}…"
     target: Any = data
     for depth, key in enumerate(parents):
         place = _place(target, key, path)
@@ -36,7 +37,7 @@ def assign(data: dict[str, Any], path: str, value: Any) -> None:
         elif parents[0] in KINDS:
             inner = _opened(inner)
         if not isinstance(inner, dict | list):
-            raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} is {inner!r} and has no fields.")
+            raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} is {shown(inner)} and has no fields.")
         target[place] = inner
         target = inner
     if parents and isinstance(target, dict) and "name" in target:
@@ -66,7 +67,7 @@ def _renamed(part: PartConfig, name: str, path: str) -> dict[str, Any]:
 def _place(target: Any, key: str, path: str) -> str | int:
     if isinstance(target, dict) and key in target:
         return key
-    if isinstance(target, list) and key.isdigit() and int(key) < len(target):
+    if isinstance(target, list) and key in map(str, range(len(target))):
         return int(key)
-    known: Iterable[str] = target if isinstance(target, dict) else map(str, range(len(target)))
+    known: Iterable[str] = map(str, target if isinstance(target, dict) else range(len(target)))
     raise ConfigError(f"{path}: {unknown_name('field', key, known)}")

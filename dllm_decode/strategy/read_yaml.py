@@ -13,6 +13,8 @@ from dllm_decode.errors import ConfigError, yaml_problem
 
 DEPTH = 40
 """Levels of nesting, at most; a strategy needs fewer than ten."""
+CHARACTERS = 64 * 1024
+"""Characters of a document, at most; a strategy has about a thousand, and the reader is slow."""
 NODES = 100_000
 """Values of a document with its aliases written out, at most."""
 
@@ -27,6 +29,8 @@ def read_yaml(text: str, origin: str) -> Any:
     Raises:
         ConfigError: It is no YAML, names a key twice, or is nested or repeated beyond all use.
     """
+    if len(text) > CHARACTERS:
+        raise ConfigError(f"{origin}: longer than {CHARACTERS:,} characters")
     try:
         _refuse_depth(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -38,9 +42,12 @@ def read_yaml(text: str, origin: str) -> Any:
         _refuse_twins(node, origin, set())
         loader = yaml.SafeLoader("")
         return loader.construct_document(node)
+    except ConfigError:
+        raise
     except RecursionError:
         raise ConfigError(f"{origin}: nested more than {DEPTH} levels deep") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+    except Exception as error:
+        # Beside its own errors the reader raises whatever a tag's text comes to: `!!int ""` is an IndexError.
         raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
 
 
@@ -58,24 +65,28 @@ def _refuse_depth(text: str) -> None:
 
 def _excess(node: yaml.Node) -> str | None:
     """Say what of a document is too much; None if nothing is."""
-    sizes: dict[int, int] = {}  # of a node with all aliases below it written out
+    known: dict[int, tuple[int, int]] = {}  # of a node with all aliases below it written out: values, levels
     open_: set[int] = set()
 
-    def size(one: yaml.Node) -> int:
+    def extent(one: yaml.Node) -> tuple[int, int]:
         if id(one) in open_:
             raise ConfigError("an alias that contains itself")
-        if id(one) not in sizes:
+        if id(one) not in known:
             open_.add(id(one))
-            sizes[id(one)] = 1 + sum(size(inner) for inner in _inside(one))
+            inside = [extent(inner) for inner in _inside(one)]
             open_.discard(id(one))
-        return sizes[id(one)]
+            size, height = sum(size for size, _ in inside), max((height for _, height in inside), default=0)
+            known[id(one)] = 1 + size, height + isinstance(one, yaml.CollectionNode)
+        return known[id(one)]
 
     try:
-        whole = size(node)
+        size, height = extent(node)
     except ConfigError as error:
         return str(error)
-    if whole > NODES:
+    if size > NODES:
         return f"its aliases unfold to more than {NODES:,} values"
+    if height > DEPTH:
+        return f"its aliases unfold to more than {DEPTH} levels"
     return None
 
 

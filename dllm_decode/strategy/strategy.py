@@ -8,19 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Self
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
 
-from dllm_decode.errors import ConfigError, readable
+from dllm_decode.errors import ConfigError, DataError, DecodeError, readable, shown
+from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.base import Frozen, PartConfig, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
 from dllm_decode.parts.cache import CacheConfig
 from dllm_decode.parts.confidence import ConfidenceConfig
 from dllm_decode.parts.forward import ForwardConfig
+from dllm_decode.parts.kinds import KINDS
 from dllm_decode.parts.layering import LayeringConfig
 from dllm_decode.parts.logits import LogitsConfig
 from dllm_decode.parts.revise import ReviseConfig
@@ -29,10 +33,47 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
-from dllm_decode.strategy.read_yaml import read_yaml
+from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml
+
+Answer = TypeVar("Answer")
+
+if TYPE_CHECKING:
+    from dllm_decode.parts.block import BlockPolicy
+    from dllm_decode.parts.cache import CachePolicy
+    from dllm_decode.parts.confidence import Confidence
+    from dllm_decode.parts.forward import ForwardPlan
+    from dllm_decode.parts.layering import Layering
+    from dllm_decode.parts.logits import LogitsProcessor
+    from dllm_decode.parts.revise import Reviser
+    from dllm_decode.parts.scheduler import Scheduler
+    from dllm_decode.parts.stop import StopRule
 
 TUNED = "tuned"
 """Given as a strategy: the preset that fits model and task; `resolve` finds it."""
+LONGEST = 2**18
+"""Columns to generate, at most: no model's context is longer, and a budget is shared out before the model is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one decode, as the loop calls them; they may hold state, so every decode has its own."""
+
+    block: BlockPolicy
+    layering: Layering
+    scheduler: Scheduler
+    confidence: Confidence
+    logits: list[LogitsProcessor]
+    stop: list[StopRule]
+    revise: list[Reviser]
+    forward: ForwardPlan | None
+    cache: CachePolicy | None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The statistics that some part reads; a reviser reads them where positions are decided as well."""
+        parts = (self.block, self.layering, self.scheduler, self.confidence, *self.stop, *self.revise)
+        named = (frozenset(getattr(part, "needs", ())) for part in parts)
+        return frozenset({"decided"} if self.revise else ()).union(*named)
 
 
 class Strategy(Frozen):
@@ -67,11 +108,11 @@ class Strategy(Frozen):
     cache: Annotated[SerializeAsAny[CacheConfig], part_of("cache")] | None = Field(
         default=None, description="Which keys and values are recomputed; null recomputes all."
     )
-    steps: Annotated[int, Field(ge=1)] | None = Field(
+    steps: Annotated[int, Field(ge=1, le=LONGEST)] | None = Field(
         default=None, description="Denoising steps, in the method's own meaning; null is one token a step."
     )
-    gen_length: int = Field(default=64, ge=1, description="Columns to generate, in tokens.")
-    temperature: float = Field(default=0.0, ge=0, description="Gumbel temperature; 0 takes the argmax.")
+    gen_length: int = Field(default=64, ge=1, le=LONGEST, description="Columns to generate, in tokens.")
+    temperature: float = Field(default=0.0, ge=0, le=1e6, description="Gumbel temperature; 0 takes the argmax.")
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
@@ -96,6 +137,8 @@ class Strategy(Frozen):
             raise ConfigError(readable(error, origin)) from None
         except ValueError as error:
             raise ConfigError(f"{origin}: {error}") from None
+        except RecursionError:
+            raise ConfigError(f"{origin}: parts within parts without end") from None
 
     @classmethod
     def from_yaml(cls, text: str, origin: str = "YAML") -> Self:
@@ -117,7 +160,7 @@ class Strategy(Frozen):
     def override(self, changes: Mapping[str, Any]) -> Self:
         """Return a strategy with fields changed, validated as if written by hand.
 
-        Keys are dotted paths: `steps`, `layering.parity`, `scheduler` (a name or a mapping), `logits.0.weight`.
+        Keys are dotted paths: `steps`, `layering.pattern`, `scheduler` (a name or a mapping), `logits.0.weight`.
         Setting a part's `name` to another one keeps the fields that the new part also has. Whole parts are set before
         names and names before fields, so the order of the changes does not matter.
 
@@ -133,14 +176,30 @@ class Strategy(Frozen):
         """Yield every part at any depth with its dotted path, such as `layering.detail` or `logits.0`, outer first."""
         yield from _parts(self, "")
 
+    def build(self) -> Parts:
+        """Return the parts of one decode; their config's `build` is the last that is asked of plugins."""
+        built: dict[str, Any] = {}
+        for kind in (field.name for field in fields(Parts)):
+            given = getattr(self, kind)
+            several = isinstance(given, tuple)
+            built[kind] = [part.build() for part in given] if several else given and given.build()
+        return Parts(**built)
+
     def digest(self) -> str:
         """Return 12 hex digits that name the resolved parts and budget; names and descriptions do not count."""
         left_out = {"name", "description"}
-        # Fields that came after digests were first recorded count only where they are set.
-        left_out |= {field for field in ("revise", "forward") if not getattr(self, field)}
+        left_out |= {kind for kind, base in KINDS.items() if not (getattr(self, kind) or base.digested_empty)}
         data = {k: v for k, v in self.to_dict().items() if k not in left_out}
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def block_plan(self) -> list[tuple[int, int | None]] | None:
+        """Return each block's most columns and its share of the steps; None where that shows only while decoding.
+
+        Raises:
+            ConfigError: The block policy cannot serve the budget, or fails.
+        """
+        return _asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
 
     def max_forwards(self) -> int:
         """Return the most forwards a row can take.
@@ -148,15 +207,19 @@ class Strategy(Frozen):
         Raises:
             ConfigError: The parts cannot serve the budget, e.g. fewer steps than blocks.
         """
-        plan = self.block.plan(self.steps, self.gen_length)
+        plan = self.block_plan()
         closing = sum(part.closing_steps for part in self.revise)
         if plan is None:
             # Every forward commits at least one token, whatever the blocks turn out to be.
             return self.gen_length + closing
-        if self.scheduler.adaptive:
-            # Such a scheduler keeps to no budget, a layering's own included; one token a forward is the worst case.
-            return closing + sum(max(size, self.layering.forwards(None, size)) for size, _ in plan)
-        return closing + sum(self.layering.forwards(steps, size) for size, steps in plan)
+        # An adaptive scheduler keeps to no budget, a layering's own included; one token a forward is the worst case.
+        adaptive = self.scheduler.adaptive
+        shares = [(size, None if adaptive else steps, size if adaptive else 0) for size, steps in plan]
+
+        def forwards() -> int:
+            return sum(max(least, self.layering.forwards(steps, size)) for size, steps, least in shares)
+
+        return closing + _asked(self.layering, forwards)
 
     def check(self) -> Self:
         """Refuse parts that cannot work together, and a budget that they cannot serve; return self.
@@ -167,6 +230,25 @@ class Strategy(Frozen):
         refuse_misfits(self)
         self.max_forwards()
         return self
+
+
+def _asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
+    """Return what a part answers.
+
+    Raises:
+        ConfigError: It refuses, or fails; then part and plugin are named.
+    """
+    try:
+        return question()
+    except DecodeError:
+        raise
+    except Exception as error:
+        # A part may have asked one that it holds.
+        owners = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+        failed = [one for one in (part, *owners) if isinstance(one, PartConfig)][-1]
+        whose = load_registry().origin(failed.kind, failed.name)
+        said = f"{failed.kind}: {failed.name!r} ({whose}) failed: {type(error).__name__}: {error}"
+        raise ConfigError(said) from error
 
 
 def _parts(holder: Any, path: str) -> Iterator[tuple[str, PartConfig]]:
@@ -196,7 +278,7 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
             "stream(), infill() or evaluate(), or --strategy tuned to the command line's generate and eval"
         )
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
-        return _read(Path(text).expanduser())
+        return _read(user_path(text))
     registry = load_registry()
     # Reading YAML takes as long as a forward of a small model; recipes do not change while a process runs.
     if text not in registry.recipes:
@@ -207,10 +289,9 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
 
 def _read(path: Path) -> Strategy:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"strategy file {path} cannot be read: {reason}") from None
+        text = read_text(path, CHARACTERS)
+    except DataError as error:
+        raise ConfigError(f"strategy file {error}") from None
     strategy = Strategy.from_yaml(text, origin=str(path))
     return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
 
@@ -219,5 +300,5 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Split `path=value`; the value is read as YAML, so `0.9`, `null`, `true` and `[1, 2]` mean what they say."""
     path, separator, value = text.partition("=")
     if not separator or not path.strip():
-        raise ConfigError(f"override {text!r} should look like path=value, e.g. scheduler.threshold=0.8")
+        raise ConfigError(f"override {shown(text)} should look like path=value, e.g. scheduler.threshold=0.8")
     return path.strip(), read_yaml(value, f"override {text[:80]!r}: the value")

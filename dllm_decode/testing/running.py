@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dllm_decode.data.canvas import Canvas
 from dllm_decode.data.views import Proposal, StepView
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.decoding.trace import StepEvent
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.parts.confidence import ConfidenceConfig

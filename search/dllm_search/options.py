@@ -21,12 +21,15 @@ SHORT = {"trials": "-n", "strategy": "-s"}
 METAVAR = {"fix": "PATH=VALUE"}
 
 
-def with_settings(*, only: Collection[str] | None = None, but: Collection[str] = ()) -> Callable[[Command], Command]:
+def with_settings(
+    *, only: Collection[str] | None = None, but: Collection[str] = (), kept: Collection[str] = ()
+) -> Callable[[Command], Command]:
     """Return a decorator that replaces a command's `**options` by an option for each setting.
 
     Args:
         only: The settings to offer; None is all.
         but: Settings to leave out.
+        kept: Settings that are the study's own where they are not given; the command gets None then.
     """
 
     def decorate(command: Command) -> Command:
@@ -34,7 +37,7 @@ def with_settings(*, only: Collection[str] | None = None, but: Collection[str] =
         own = [p for p in inspect.signature(command).parameters.values() if p.kind != p.VAR_KEYWORD]
         names = [n for n in Settings.model_fields if (only is None or n in only) and n not in but]
         first = [p.replace(annotation=hints[p.name]) for p in own]
-        signature = inspect.Signature([*first, *map(_option, names)])
+        signature = inspect.Signature([*first, *(_option(name, name in kept) for name in names)])
         command.__signature__ = signature  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         return command
@@ -42,13 +45,15 @@ def with_settings(*, only: Collection[str] | None = None, but: Collection[str] =
     return decorate
 
 
-def _option(name: str) -> inspect.Parameter:
+def _option(name: str, kept: bool) -> inspect.Parameter:
     field = Settings.model_fields[name]
+    said = f"{field.description} As in `search run` if not given." if kept else field.description
+    taken: Any = IN_THE_SHELL.get(name, field.annotation)
     flags = [f"--{name.replace('_', '-')}", *([SHORT[name]] if name in SHORT else [])]
-    option = typer.Option(*flags, help=field.description, metavar=METAVAR.get(name))
+    option = typer.Option(*flags, help=said, metavar=METAVAR.get(name))
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=None if name in IN_THE_SHELL else field.default,
-        annotation=Annotated[IN_THE_SHELL.get(name, field.annotation), option],
+        default=None if kept or name in IN_THE_SHELL else field.default,
+        annotation=Annotated[taken | None if kept else taken, option],
     )

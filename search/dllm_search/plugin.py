@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dllm_decode.commands.options import Shape, Shots, find_task
+from dllm_decode.commands.options import Json, Shape, Shots, find_task
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
+from dllm_search.settings import SIZES
 
 if TYPE_CHECKING:
     import optuna
 
     from dllm_search.tuning import TuneResult
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="A file or folder in the data set's format; both splits are read from it."),
@@ -66,7 +66,7 @@ def run(
     **options: Any,
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
-    from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.commands.output import note
     from dllm_decode.programs import permitted, require_for
     from dllm_decode.strategy.strategy import parse_override
 
@@ -77,22 +77,21 @@ def run(
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}
-    with quiet_stdout(as_json):
-        from dllm_search.tuning import tune, tune_all
+    from dllm_search.tuning import tune, tune_all
 
-        try:
-            if len(task) == 1:
-                folder = Path("dllm-search") / task[0] if out is None else out
-                results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
-            else:
-                results = tune_all(model, tasks, out=out or Path("dllm-search"), **own, **options)
-        except KeyboardInterrupt:
-            note("interrupted; nothing is lost, the same command goes on from here")
-            raise
+    try:
+        if len(task) == 1:
+            folder = results_folder(task[0]) if out is None else out
+            results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
+        else:
+            results = tune_all(model, tasks, out=out or results_folder(), **own, **options)
+    except KeyboardInterrupt:
+        note("interrupted; nothing is lost, the same command goes on from here")
+        raise
     _show(results, as_json)
 
 
-@with_settings(only=("storage", "study", "out", "verify_examples", "test_examples", "batch_size", "run_programs"))
+@with_settings(only=("storage", "study", "out", "run_programs", *SIZES), kept=SIZES)
 def report(
     task: Annotated[str, typer.Option("--task", "-t", help="The task's name.")],
     model: Annotated[str, typer.Option("--model", "-m", help="The model that was searched with.")] = "tiny",
@@ -105,26 +104,30 @@ def report(
     **options: Any,
 ) -> None:
     """Make the report of a search anew, e.g. on more test examples or before all trials are done."""
-    from dllm_decode.commands.output import note, quiet_stdout
+    from dllm_decode.commands.output import note
     from dllm_decode.programs import permitted, require_for
 
     chosen_task = find_task(task, shape, shots, data)
     with permitted(options["run_programs"]):
         require_for(chosen_task)
-    folder = options.pop("out") or Path("dllm-search") / task
-    with quiet_stdout(as_json):
-        from dllm_search.settings import Settings
-        from dllm_search.tuning import load, report_on
+    folder = options.pop("out") or results_folder(task)
+    from dllm_search.settings import Settings
+    from dllm_search.tuning import load, report_on
 
-        kept = _open(options["storage"], options["study"], folder)
-        begun = {key: value for key, value in kept.user_attrs["setup"].items() if key in Settings.model_fields}
-        settings = Settings(**options, **begun, trials=max(1, len(kept.trials)), out=folder)
-        result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
+    kept = _open(options["storage"], options["study"], folder)
+    begun = {**kept.user_attrs["setup"], **kept.user_attrs.get("sizes", {})}
+    known = {key: value for key, value in begun.items() if key in Settings.model_fields}
+    known |= {key: value for key, value in options.items() if value is not None}
+    settings = Settings(**known, trials=max(1, len(kept.trials)), out=folder)
+    result = report_on(load(model, device, dtype), chosen_task, kept, settings, say=note)
     _show({task: result}, as_json)
 
 
 @with_settings(only=("storage", "study"))
 def export(
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="The task whose study lies in dllm-search/TASK.")
+    ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", help="A trial's number; the chosen strategy if not given.")
     ] = None,
@@ -135,11 +138,11 @@ def export(
     from dllm_decode.errors import ConfigError
     from dllm_decode.files import write_atomically
 
-    if options["storage"] is None:
+    if options["storage"] is None and task is None:
         raise ConfigError(
-            "give --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal"
+            "give --task, or --storage, the study's journal file or URL; `search run` keeps it in OUT/study.journal"
         )
-    kept = _open(options["storage"], options["study"], Path())
+    kept = _open(options["storage"], options["study"], results_folder(task or ""))
     if trial is None:
         text = kept.user_attrs.get("chosen")
         if text is None:
@@ -172,11 +175,16 @@ def _trial(study: optuna.Study, number: int) -> str:
         f"on {seen} tuning examples",
         f"# task: {setup.get('task')}",
         f"# model: {setup.get('model')}",
-        f"# seed: {setup.get('seed')}, objective: {setup.get('objective', 'pareto')}",
+        f"# seed: {setup.get('seed')}, objective: {setup.get('objective')}",
     ]
     if "stopped" in noted:
         lines.append(f"# {noted['stopped']}")
     return "\n".join([*lines, str(noted["strategy"])])
+
+
+def results_folder(task: str = "") -> Path:
+    """Return where results are kept if nothing else is asked for."""
+    return Path("dllm-search") / task
 
 
 def _open(storage: str | None, study: str | None, folder: Path) -> optuna.Study:
@@ -197,6 +205,7 @@ def _show(results: Mapping[str, TuneResult], as_json: bool) -> None:
         if not as_json:
             console().print(result.table)
         if result.folder is not None:
-            note(f"written to {result.folder}: strategy.yaml, report.html, table.md, report.json and pictures")
+            pictures = " and pictures" if (result.folder / "front.png").exists() else ""
+            note(f"written to {result.folder}: strategy.yaml, report.html, table.md, report.json{pictures}")
         if result.preset is not None:
             note(f"kept for --strategy tuned: {result.preset}")

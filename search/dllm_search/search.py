@@ -11,23 +11,14 @@ from typing import Any
 
 import optuna
 
-from dllm_decode.errors import ConfigError
+from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.constrained import DEARER, ConstrainedJudge, part, pruner
+from dllm_search.judge.choose import Choice, Verified, best_reference, pareto_front
+from dllm_search.judge.constrained import DEARER, part
 from dllm_search.judge.costs import Stopwatch
-from dllm_search.judge.goals import Judge, area, area_judge, below_reach, pareto_judge
 from dllm_search.judge.objective import Objective
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import (
-    MARGIN,
-    Choice,
-    Verified,
-    best_reference,
-    choose,
-    choose_area,
-    pareto_front,
-)
 from dllm_search.report.held_out import HeldOut
 from dllm_search.report.importance import importances
 from dllm_search.report.progress import Progress, Say, shown_cost
@@ -37,13 +28,16 @@ from dllm_search.space.baselines import baselines, reference_digests
 from dllm_search.space.space import Space
 from dllm_search.trials import study as studies
 from dllm_search.trials.driver import run
-from dllm_search.trials.generations import Plan, Shortfall
+from dllm_search.trials.generations import Plan
 from dllm_search.trials.record import STOPPED, Tried, candidate_of, judged, shortfalls_as_noted
 
 FEWEST_RACED = 32
 """Examples on which a reference is looked at, at least, before it is given up for another."""
-FURTHER = 3
-"""Strategies stopped for their cost that are judged in the end if nothing cheaper holds."""
+
+
+def plain(strategy: Strategy) -> float:
+    """Return 1: every forward counts as one."""
+    return 1.0
 
 
 @dataclass(slots=True)
@@ -57,6 +51,8 @@ class Search:
     say: Say
     stopwatch: Stopwatch | None = None
     """Where time is the cost."""
+    work: Callable[[Strategy], float] = plain
+    """Plain forwards that one forward of a strategy is worth."""
     nearest: Sequence[Strategy] = ()
     """Found for similar tasks earlier; tried right after the reference."""
     at_once: int = 1
@@ -78,7 +74,7 @@ class Search:
         """Try strategies until the study holds as many as asked for; `watch` is told of every trial."""
         settings = self.settings
         progress = self.progress()
-        judge = self.judge(progress)
+        judge = settings.goal.judge(self, progress)
         for candidate in self.tried(study):
             progress.see(candidate)
         for candidate in self.stopped(study):
@@ -103,38 +99,29 @@ class Search:
     def plan(self, study: optuna.Study, space: Space, progress: Progress) -> Plan:
         """Return what decides what the study tries."""
         settings = self.settings
-        shortfall: Shortfall = shortfalls_as_noted
-        if settings.objective != "pareto":
-            progress.reference = self.reference().score
-        else:
-            beside = None
-            if not space.whole:
-                # A limited space may not hold the quality to keep, so it is measured beside the study.
-                (baseline,) = baselines(self.gen_length, limit=1)
-                score = self.score(baseline)
-                beside = score.accuracy
-                if progress.reference is None or beside > progress.reference.accuracy:
-                    progress.reference = score
-            shortfall = below_reach(reference_digests(self.gen_length), beside)
         return Plan(
             space,
             studies.note_first(study, self.first()),
             study.user_attrs[studies.SETUP].get("generation") or settings.width(),
             settings.seed,
             settings.sampler,
-            shortfall,
-            pruner() if settings.objective == "constrained" else None,
+            settings.goal.shortfall(self, space, progress) or shortfalls_as_noted,
+            settings.goal.pruner(),
         )
 
     def score(self, strategy: Strategy) -> Score:
         """Return the score on the examples that every trial sees."""
         return self._timed(strategy, self.objective(strategy, "tune", self.settings.examples))
 
+    def on_test(self, strategy: Strategy, split: str, examples: int) -> Score:
+        """Return the score on another split; nothing is timed there."""
+        return replace(self.objective(strategy, split, examples), work=self.work(strategy))
+
     def reference(self) -> Candidate:
         """Return LLaDA's rule at one step a token and its best block length, scored on every example of a trial.
 
-        Under the objective "constrained", a block length that gains nothing on the first third of the examples is
-        looked at no further.
+        Under an objective that stops trials early, a block length that gains nothing on the first third of the examples
+        is looked at no further.
         """
         if self._reference is None:
             wanted = reference_digests(self.gen_length)
@@ -147,15 +134,16 @@ class Search:
         return self._reference
 
     def _may_beat(self, strategy: Strategy, best: Score) -> bool:
-        if self.settings.objective != "constrained":
+        if self.settings.goal.pruner() is None:
             return True
         few = range(min(best.n, max(FEWEST_RACED, best.n // 3)))
-        return self._score_rows(strategy, few).accuracy > part(best, few).accuracy
+        return self.score_rows(strategy, few).accuracy > part(best, few).accuracy
 
-    def _score_rows(self, strategy: Strategy, places: Sequence[int]) -> Score:
+    def score_rows(self, strategy: Strategy, places: Sequence[int]) -> Score:
+        """Return the score on the tuning examples at these places."""
         rows = getattr(self.objective, "rows", None)
         if rows is None:
-            raise ConfigError("objective constrained stops early, so it needs an objective that scores any rows")
+            raise ConfigError(f"objective {self.settings.objective} stops early, so it needs an objective that scores any rows")
         return self._timed(strategy, rows(strategy, "tune", places))
 
     def tried(self, study: optuna.Study) -> list[Candidate]:
@@ -182,17 +170,17 @@ class Search:
         """
         tried, stopped = self.tried(study), self.stopped(study)
         known = {candidate.strategy.digest() for candidate in (*tried, *stopped)}
-        outside = [Candidate(s, self.score(s), s.name) for s in self._outside(known)]
+        outside = self._scored(self._outside(known))
         everything = study.user_attrs["setup"].get("everything", True)
         eligible = [*tried, *outside] if everything else tried
-        baseline = self._baseline([*tried, *outside])
+        baseline = self.settings.goal.baseline(self, [*tried, *outside])
         self.say(
             f"baseline: {baseline.name}, {100 * baseline.score.accuracy:.1f} % at "
             f"{baseline.score.forward_passes:.1f} forwards on {baseline.score.n} tuning examples"
         )
         choice = self._choice(eligible, self.stopped(study, DEARER), baseline)
         held_out = HeldOut(
-            self.objective, self.settings.test_examples, self.gen_length, self.score, self.say
+            self.on_test, self.settings.test_examples, self.gen_length, self.score, self.say
         )
         rows = held_out.rows(choice)
         chosen = next((row for row in rows if row.role == "chosen"), rows[0])
@@ -222,65 +210,17 @@ class Search:
             rows,
             tuple(front),
             (*tried, *outside),
-            evidence(rows, self._margin),
+            evidence(rows, self.settings.goal.margin(self.settings)),
             record,
             held_out.ablation(chosen, rows[0]),
             importances(study),
         )
 
-    def _baseline(self, scored: Sequence[Candidate]) -> Candidate:
-        if self.settings.objective != "pareto":
-            return self.reference()
-        references = reference_digests(self.gen_length)
-        return best_reference([c for c in scored if c.strategy.digest() in references])
-
     def _choice(self, eligible: list[Candidate], dearer: list[Candidate], baseline: Candidate) -> Choice:
-        more = max(self.settings.verify_examples, self.settings.examples)
-
         def score(strategy: Strategy) -> Score:
-            return self._timed(strategy, self.objective(strategy, "tune", more))
+            return self._timed(strategy, self.objective(strategy, "tune", self.settings.verified))
 
-        if self.settings.objective == "pareto":
-            return choose(eligible, baseline, score, self._verified)
-        if self.settings.objective == "aup":
-            return choose_area(eligible, baseline, score, area, self._verified)
-        margin = self.settings.max_drop / 100
-        # Stopped for being dearer than something that does not hold on more examples, they may be the next best.
-        cheaper = (c for c in dearer if c.score.cost < baseline.score.cost)
-        further = sorted(cheaper, key=lambda c: c.score.cost)
-        choice = choose(
-            eligible, baseline, score, self._verified, margin=margin, strict=True, reserve=further[:FURTHER]
-        )
-        if choice.chosen is baseline:
-            self.say(
-                f"nothing cheaper is proven to lose at most {self.settings.max_drop:g} points on {more} tuning "
-                "examples, so the baseline stays; a larger --max-drop or more --verify-examples lets more be proven"
-            )
-        return choice
-
-    def judge(self, progress: Progress) -> Judge:
-        """Return the judge of what a trial's strategy is worth."""
-        if self.settings.objective == "aup":
-            return area_judge(self.score, self.reference().score)
-        if self.settings.objective == "pareto":
-            return pareto_judge(self.score)
-        settings, reference = self.settings, self.reference()
-        judge = ConstrainedJudge(
-            self._score_rows,
-            reference.score,
-            reference.strategy.digest(),
-            settings.max_drop / 100,
-            settings.seed,
-            settings.batch_size,
-        )
-        paid = progress.saved
-        progress.saved = lambda: judge.spared + paid()
-        return judge
-
-    @property
-    def _margin(self) -> float:
-        """The loss of accuracy, as a fraction of 1, that counts as none."""
-        return self.settings.max_drop / 100 if self.settings.objective == "constrained" else MARGIN
+        return self.settings.goal.choose(self, eligible, dearer, baseline, score)
 
     def progress(self) -> Progress:
         settings = self.settings
@@ -289,18 +229,19 @@ class Search:
             self.say,
             settings.trials,
             reference_digests(self.gen_length),
-            margin=self._margin,
+            margin=self.settings.goal.margin(self.settings),
             saved=lambda: 0.0 if kept is None else kept.kept,
         )
 
     def _timed(self, strategy: Strategy, score: Score) -> Score:
-        if self.stopwatch is None:
+        score = replace(score, work=self.work(strategy))
+        if self.stopwatch is None or self.settings.timed is None:
             return score
-        return replace(score, measured=self.stopwatch(strategy).relative(self.settings.cost))
+        return replace(score, measured=self.settings.timed.relative(self.stopwatch(strategy)))
 
     def _cost_record(self, choice: Choice) -> dict[str, Any]:
         if self.stopwatch is None:
-            return {"of": "forwards"}
+            return {"of": self.settings.cost}
         return {
             "of": self.settings.cost,
             "batch_size": self.stopwatch.batch_size,
@@ -315,7 +256,18 @@ class Search:
         """Return the baselines that the study could not express; the reference is always in one of the two."""
         return [s for s in self._known() if s.digest() not in known]
 
-    def _verified(self, verified: Verified) -> None:
+    def _scored(self, strategies: Sequence[Strategy]) -> list[Candidate]:
+        """Score strategies; what the model or its parts refuse is said and left out."""
+        found = []
+        for strategy in strategies:
+            try:
+                found.append(Candidate(strategy, self.score(strategy), strategy.name))
+            except (ConfigError, ContractError) as error:
+                self.say(f"{strategy.name} is left out: {error}")
+        return found
+
+    def tell_verified(self, verified: Verified) -> None:
+        """Say what more examples brought of a candidate."""
         change = verified.against
         self.say(
             f"  {verified.candidate.name} at {shown_cost(verified.score)}: "

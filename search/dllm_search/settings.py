@@ -11,15 +11,22 @@ from typing import Any, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dllm_decode.data.noise import MAX_SEED
 from dllm_decode.errors import ConfigError, readable, unknown_name
+from dllm_decode.parts.base import Frozen
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.costs import COSTS, TimedCost, timed_cost
+from dllm_search.judge.goals import GOALS, Goal
 
+TIMED = {name: cost for name in COSTS if (cost := timed_cost(name)) is not None}
 CHOICES = {
-    "objective": ("pareto", "constrained", "aup"),
-    "cost": ("forwards", "seconds", "tokens-per-second"),
-    "sampler": ("tpe", "nsga2"),
+    "objective": tuple(GOALS),
+    "cost": tuple(COSTS),
+    "sampler": tuple(dict.fromkeys(sampler for goal in GOALS.values() for sampler in goal.samplers)),
     "chat": ("auto", "on", "off"),
 }
+SIZES = ("verify_examples", "test_examples", "batch_size")
+"""Settings that may change while a study grows; a report made anew takes them as the last run had them."""
 GENERATION = 8
 """Trials of a generation where several workers decode, if nothing else is asked for."""
 
@@ -56,10 +63,10 @@ class Options(SharedOptions, total=False):
     out: str | Path | None
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """What a search is asked to do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     trials: int = Field(40, ge=1, description="Different strategies in all, earlier runs included.")
     strategy: str | Path | dict[str, Any] | Strategy | None = Field(
@@ -69,27 +76,32 @@ class Settings(BaseModel):
         default_factory=dict, description="Leave a choice out, e.g. scheduler=threshold. Repeatable."
     )
     objective: str = Field(
-        "pareto",
-        description="pareto: accuracy up, cost down. constrained: least cost within --max-drop; stops bad trials "
-        "early. aup: area under accuracy over tokens a forward.",
+        next(iter(GOALS)), description=" ".join(f"{name}: {goal.said}." for name, goal in GOALS.items())
     )
     max_drop: float = Field(
-        1.0, ge=0, le=100, description="Points of accuracy that may be lost, for --objective constrained."
+        1.0,
+        ge=0,
+        le=100,
+        description="Points of accuracy that may be lost, for --objective "
+        + ", ".join(name for name, goal in GOALS.items() if goal.promises)
+        + ".",
     )
     cost: str = Field(
-        "forwards", description="forwards; or seconds (an answer), tokens-per-second: measured on the device."
+        next(iter(COSTS)), description=" ".join(f"{name}: {cost.said}." for name, cost in COSTS.items())
     )
     cost_batch_size: int | None = Field(
         None,
         ge=1,
-        description="Prompts timed together; 1 for seconds, --batch-size for tokens-per-second if not given.",
+        description="Prompts timed together; if not given "
+        + ", ".join(f"{'1' if one.one_by_one else '--batch-size'} for {name}" for name, one in TIMED.items())
+        + ".",
     )
     sampler: str = Field("tpe", description="tpe or nsga2.")
     storage: str | Path | None = Field(
         None, description="A journal file or a database URL; OUT/study.journal if not given."
     )
     study: str | None = Field(None, description="The study's name; TASK-MODEL if not given.")
-    seed: int = Field(0, description="Of the search and of the decoding noise.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Of the search and of the decoding noise.")
     out: str | Path | None = Field(None, description="Folder of the results; dllm-search/TASK if not given.")
     examples: int = Field(200, ge=1, description="Of the tune split, for every trial.")
     verify_examples: int = Field(
@@ -100,7 +112,7 @@ class Settings(BaseModel):
     chat: str = Field(
         "auto", description="Chat template for texts: auto (if the model has one), on, off (messages too)."
     )
-    timeout: float | None = Field(None, gt=0, description="Seconds after which no new trial is begun.")
+    timeout: float | None = Field(None, gt=0, le=1e9, description="Seconds after which no new trial is begun.")
     workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
     ray_address: str | None = Field(
         None, description="A Ray cluster whose workers decode, e.g. auto; this machine if not given."
@@ -125,7 +137,7 @@ class Settings(BaseModel):
         if unknown := next((name for name in options if name not in fields), None):
             raise ConfigError(f"{unknown}: {unknown_name('setting', unknown, fields)}")
         try:
-            super().__init__(**options)
+            BaseModel.__init__(self, **options)
         except ValidationError as error:
             raise ConfigError(readable(error, "search")) from None
 
@@ -139,19 +151,37 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Settings:
-        if self.objective == "aup" and self.cost != "forwards":
+        if self.timed is not None and not self.goal.takes_time:
             raise ValueError(
-                f"cost: AUP is an area over tokens per forward, so objective aup takes cost forwards, not {self.cost}"
+                f"cost: objective {self.objective} is {self.goal.said}, so it takes a cost that is counted, such as "
+                f"forwards, not {self.cost}"
             )
-        if self.objective == "constrained" and self.sampler != "tpe":
-            raise ValueError("sampler: objective constrained has one value to lower; it takes sampler tpe")
+        if self.sampler not in self.goal.samplers:
+            raise ValueError(
+                f"sampler: objective {self.objective} takes sampler {' or '.join(self.goal.samplers)}, not {self.sampler}"
+            )
         return self
+
+    @property
+    def goal(self) -> Goal:
+        """What the search is for."""
+        return GOALS[self.objective]
+
+    @property
+    def timed(self) -> type[TimedCost] | None:
+        """The cost, if it is measured in time."""
+        return timed_cost(self.cost)
+
+    @property
+    def verified(self) -> int:
+        """Tuning examples on which the best few are looked at."""
+        return max(self.verify_examples, self.examples)
 
     def timed_together(self) -> int:
         """Return how many prompts are decoded together where time is the cost."""
         if self.cost_batch_size is not None:
             return self.cost_batch_size
-        return 1 if self.cost == "seconds" else self.batch_size
+        return 1 if self.timed is not None and self.timed.one_by_one else self.batch_size
 
     def width(self) -> int:
         """Return how many trials a new study draws together."""
@@ -167,11 +197,11 @@ class Settings(BaseModel):
     def fixed(self) -> dict[str, Any]:
         """Return the settings that must stay the same while a study grows."""
         names = ["examples", "seed", "sampler", "objective", "cost"]
-        if self.objective == "constrained":
+        if self.goal.promises:
             names.append("max_drop")
         if self.generation is not None:
             names.append("generation")
         if self.chat != "auto":
             names.append("chat")
-        timed = {"cost_batch_size": self.timed_together()} if self.cost != "forwards" else {}
+        timed = {"cost_batch_size": self.timed_together()} if self.timed is not None else {}
         return {**{name: getattr(self, name) for name in names}, **timed}

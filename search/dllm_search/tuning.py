@@ -27,14 +27,18 @@ from dllm_search.function_task import function_task
 from dllm_search.judge.candidate import Candidate
 from dllm_search.judge.costs import ROUNDS, Stopwatch
 from dllm_search.judge.objective import TaskObjective
+from dllm_search.judge.work import work_on
 from dllm_search.report.progress import Say
+from dllm_search.report.prospects import prospects
 from dllm_search.report.report import Report
 from dllm_search.report.write import write_report
 from dllm_search.search import Search
-from dllm_search.settings import Options, Settings, SharedOptions
+from dllm_search.settings import SIZES, Options, Settings, SharedOptions
+from dllm_search.space.abilities import abilities
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
 from dllm_search.space.space import Space
+from dllm_search.trials.journal import held_alone
 from dllm_search.trials.study import open_study
 
 if TYPE_CHECKING:
@@ -112,16 +116,21 @@ def tune(
     chosen_task = as_task(task, prompts, gen_length)
     with permitted(settings.run_programs):
         require_for(chosen_task)
-    timed = settings.cost != "forwards"
-    space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
+    timed = settings.timed is not None
+    space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix).check()
     lm = load(model, device, dtype)
     chosen_task, shorter = shortened(chosen_task, lm.denoiser.max_length)
     if shorter:
         space = Space.load(settings.strategy, chosen_task.gen_length, timed=timed).limited(settings.fix)
         if say is not None:
             say(shorter[0])
+    space = space.fitting(abilities(lm.denoiser)).check()
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
-    with permitted(settings.run_programs), workers(lm, settings, device) as evaluate:
+    with (
+        permitted(settings.run_programs),
+        held_alone(settings.place()),
+        workers(lm, settings, device) as evaluate,
+    ):
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
         folder = chosen_folder(presets)
         if folder is not None:
@@ -133,6 +142,9 @@ def tune(
             search.say,
             defaults={"generation": settings.width()},
         )
+        study.set_user_attr("sizes", settings.model_dump(include=set(SIZES)))
+        for line in prospects(settings, chosen_task):
+            search.say(line)
         started = time.perf_counter()
         search.run(study, space)
         record = _record(lm, settings, name, space, search, objective)
@@ -294,15 +306,16 @@ def build_search(
     watch = _stopwatch(lm, task, settings, cache)
     # A device that measures time must not be shared.
     at_once = settings.workers if evaluate is not None and watch is None else 1
+    work = work_on(lm, task, settings.chat)  # type: ignore[arg-type]
     search = Search(
-        task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, at_once=at_once
+        task.name, task.gen_length, objective, settings, say or (lambda line: None), watch, work, at_once=at_once
     )
     return search, objective
 
 
 def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Path) -> Stopwatch | None:
     """Return what measures time, beside LLaDA's rule at one step a token; None where forward passes are the cost."""
-    if settings.cost == "forwards":
+    if settings.timed is None:
         return None
     if task.infill:
         raise ConfigError(f"cost: answers are timed, and task {task.name!r} fills in texts; it takes cost forwards")

@@ -24,6 +24,7 @@ class AdaptiveBlocks(BlockConfig):
     """
 
     name: Literal["adaptive"] = "adaptive"
+    model_needs: ClassVar[frozenset[str]] = frozenset({"newlines"})
     probes: ClassVar[bool] = True
     length: Annotated[
         int, Field(ge=1, description="Columns of a block without a delimiter, in tokens."), Tune(4, 128, log=True)
@@ -61,17 +62,19 @@ class AdaptiveBlocks(BlockConfig):
             bounds = torch.stack((start.min(), start.where(start < canvas.length, -1).max())).tolist()
             if bounds[1] < 0:
                 return
-            stop = min(bounds[1] + max(reach, self.length), canvas.length)
-            window = slice(bounds[0], stop)
-            ahead = (columns >= start[:, None]) & (columns < start[:, None] + reach)
-            scout = _block(canvas.undecided & ahead, window, canvas.prompt_length, number)
-            stats = context.probe(scout)
-            sure = torch.isin(stats.token, ends) & scout.where[:, window] & (stats.probability >= self.threshold)
+            furthest = max(reach, self.length)
+            window = slice(bounds[0], min(bounds[1] + furthest, canvas.length))
+            distance = columns - start[:, None]  # (B, L)
+            # Asked about all that may become the block, so that its first step needs no forward of its own.
+            scouted = canvas.undecided & (distance >= 0) & (distance < furthest)
+            stats = context.probe(_block(scouted, window, canvas.prompt_length, number))
+            ahead = (scouted & (distance < reach))[:, window]
+            sure = torch.isin(stats.token, ends) & ahead & (stats.probability >= self.threshold)
             best = stats.probability.masked_fill(~sure, -1.0).argmax(1) + window.start  # (B,)
             last = best.where(sure.any(1), start + self.length - 1)
-            inside = (columns >= start[:, None]) & (columns <= last[:, None])
-            furthest = int(last.clamp_max(canvas.length - 1).where(start < canvas.length, -1).max())
-            inner = slice(bounds[0], furthest + 1)
+            inside = (distance >= 0) & (columns <= last[:, None])
+            end = int(last.clamp_max(canvas.length - 1).where(start < canvas.length, -1).max())
+            inner = slice(bounds[0], end + 1)
             yield _block(canvas.undecided & inside, inner, canvas.prompt_length, number)
             number += 1
 

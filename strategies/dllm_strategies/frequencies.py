@@ -13,6 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dllm_decode.errors import DataError
+from dllm_decode.files import user_path
+
 TABLES = Path(__file__).parent / "tables"
 """Tables that come with the package, each known by its name without a suffix."""
 
@@ -71,7 +74,10 @@ def _fingerprint(contents: bytes) -> str:
 
 
 def _contents(file: str) -> bytes:
-    path = Path(file).expanduser()
+    try:
+        path = user_path(file)
+    except DataError as error:
+        raise ValueError(str(error)) from None
     shipped = TABLES / f"{file}.json"
     try:
         return (shipped if path.name == file and not path.suffix and shipped.is_file() else path).read_bytes()

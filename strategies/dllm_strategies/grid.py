@@ -79,7 +79,7 @@ class Grid(LayeringConfig):
         budgets = released_budgets(steps, self.stage_count, self.rec_steps)
         if not self.exact:
             budgets = corrected_budgets(budgets, steps, sizes)
-        return list(budgets)
+        return [max(0, budget) for budget in budgets]
 
     def forwards(self, steps: int | None, size: int) -> int:
         """Return the most forwards; refuses budgets that would leave positions undecided or stages without steps."""
@@ -102,7 +102,7 @@ class Grid(LayeringConfig):
             if self.detail is not None and number == self.stage_count - 1:
                 total += self.detail.forwards(budget, count)
             else:
-                total += min(budget or count, count)
+                total += min(count if budget is None else budget, count)
         return total
 
 

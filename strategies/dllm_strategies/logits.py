@@ -32,6 +32,7 @@ class ForbidEos(LogitsConfig):
     """The EOS logit becomes minus infinity, so that an answer fills its length (LLaDA's `logits_eos_inf`)."""
 
     name: Literal["forbid-eos"] = "forbid-eos"
+    model_needs: ClassVar[frozenset[str]] = frozenset({"eos"})
 
     def process(self, logits: Tensor, unconditional: Tensor | None, special: SpecialTokens) -> Tensor:
         """Return (B, W, V) logits without EOS."""

@@ -17,6 +17,7 @@ class EosStop(StopConfig):
     """Once an end token is committed and everything before it is decided, the rest of the row is EOS at no cost."""
 
     name: Literal["eos"] = "eos"
+    model_needs: ClassVar[frozenset[str]] = frozenset({"eos"})
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def fill(self, view: StepView, special: SpecialTokens) -> tuple[Tensor, Tensor] | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from dllm_decode.data.canvas import Block, Stage
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.data.views import BlockContext, StageContext
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.parts.block import BlockConfig

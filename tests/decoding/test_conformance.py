@@ -11,7 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.reference_loops import LOOPS
 from tests import conformance

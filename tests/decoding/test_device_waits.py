@@ -7,7 +7,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.strategy.strategy import Strategy
 from tests.support.random_model import FunctionModel, canvas_of, random_logits
 

@@ -12,7 +12,7 @@ from dllm_decode.data.canvas import Block, Stage
 from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.data.views import BlockContext, StageContext
 from dllm_decode.decoding import left as remaining
-from dllm_decode.decoding.loop import Decoded, decode
+from dllm_decode.decoding.decoded import Decoded, decode
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing import ScriptedDenoiser
@@ -137,12 +137,14 @@ def test_rows_that_left_a_cached_block_are_there_for_the_next_blocks_probe(
 
 
 class LooksBack(SingleStage):
-    """Probes once more when its stage is finished, for nothing."""
+    """Leaves the last column out of its first stage, and probes before it goes on."""
 
     def stages(self, context: StageContext) -> Iterator[Stage]:
-        """Yield the one stage."""
-        yield from super().stages(context)
+        """Yield everything but the last column, and then that."""
+        last = context.where & (context.where.flip(1).cumsum(1).flip(1) == 1)
+        yield Stage("first", context.where & ~last, None)
         context.probe()
+        yield Stage("last", last, None)
 
 
 class Nameless(FixedBlocks):

@@ -18,7 +18,7 @@ from dllm_decode.data.stats import VocabStats
 from dllm_decode.decoding.loop import Decode
 from dllm_decode.forward import statistics_kernel
 from dllm_decode.forward.question import Question
-from dllm_decode.forward.read import Load, Reader
+from dllm_decode.forward.read import Reader
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.strategy.strategy import Strategy
 
@@ -109,11 +109,11 @@ def test_a_forward_of_64_rows_of_1024_columns_holds_less_than_a_gib(
     run = Decode(denoiser, canvas, strategy, 0, torch.zeros(ROWS, dtype=torch.int64, device=META))
     question = next(run.questions())
     reader: Reader = run.reader
-    load: Load = reader.load(question)
     with torch.inference_mode(), Alive() as alive:
         for _ in range(2):  # a full forward, and one with what it has kept
-            stats = reader.run(load, question.block)
+            inputs = reader.prepare(question)
+            stats = reader.run(inputs, reader.keys(question, inputs))
             assert isinstance(question, Question) and stats.token.shape[0] == ROWS
-    kept = 0 if reader.cache is None else 2 * 2 * ROWS * COLUMNS * 4096 * 2  # keys and values of two layers
+    kept = 0 if reader.kept is None else 2 * 2 * ROWS * COLUMNS * 4096 * 2  # keys and values of two layers
     assert alive.peak >= kept + 2**26
     assert alive.peak - kept < GIB, f"{(alive.peak - kept) / GIB:.2f} GiB"

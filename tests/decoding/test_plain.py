@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dllm_decode.data.canvas import Canvas
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.decoding.plain import decode_plainly
 from dllm_decode.errors import ConfigError
 from dllm_decode.plugins.registry import load_registry

@@ -11,7 +11,7 @@ from torch import Tensor
 from dllm_decode.data.canvas import Block
 from dllm_decode.data.inputs import ModelInputs
 from dllm_decode.data.views import Revision, RevisionView
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.models.llama.llama import BidirectionalLlama

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dllm_decode import DiffusionLM
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.models.llama.llama import BidirectionalLlama

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import DataError
 from dllm_decode.strategy.strategy import Strategy

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dllm_decode import DiffusionLM
 from dllm_decode.data.inputs import ModelInputs
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.checkpoints import write_small_model

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from tests.parts.test_strategies import model_with, order_of

@@ -14,7 +14,7 @@ from dllm_decode import DiffusionLM
 from dllm_decode.data.canvas import Canvas
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import StepView
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks import TASKS

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import Proposal, StepView
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.strategy.strategy import Strategy
 from dllm_strategies.klass import KlassScheduler, remember
 from tests.support.random_model import SPECIAL, VOCABULARY, FunctionModel, canvas_of, random_logits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,8 +16,9 @@ import pytest
 from dllm_decode.cli import main
 from dllm_decode.commands.new_plugin import KINDS, write_plugin
 from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.parts.kinds import KINDS as PART_KINDS
 from dllm_decode.plugins.registry import build_registry, load_registry
-from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.strategy.strategy import Strategy, parse_override
 from dllm_decode.testing import SUITES
 from dllm_decode.testing.isolation import isolated_registry
 
@@ -85,8 +87,25 @@ def test_no_placeholder_is_left_and_every_module_is_short(tmp_path: Path) -> Non
         assert len((folder / f"dllm_decode_a_{kind}_of_mine.py").read_text().splitlines()) <= 50
 
 
-def test_every_kind_with_a_suite_is_offered() -> None:
-    assert {*KINDS} - {"task"} <= {*SUITES}
+def test_every_kind_of_part_is_offered_and_has_a_suite() -> None:
+    assert {*KINDS} - {"task"} == {*PART_KINDS} and {*PART_KINDS} <= {*SUITES}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "task"])
+def test_the_readme_s_command_sets_only_what_is_read(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_plugin("my-own", kind, tmp_path)
+    command = next(line for line in (folder / "README.md").read_text().split("\n") if "my-own" in line and "--" in line)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "dllm_decode_my_own", raising=False)
+    with isolated_registry({"my-own": __import__("dllm_decode_my_own")}):
+        words = shlex.split(command)
+        overrides = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+        strategy = Strategy.load("llada", **dict(map(parse_override, overrides))).check()
+        assert strategy.scheduler.adaptive == ("--steps" not in words)
+        assert main([*words[1:], "--model", "tiny", "--gen-length", "16"]) == 0
+    monkeypatch.delitem(sys.modules, "dllm_decode_my_own")
 
 
 def test_the_command_says_what_it_wrote_and_what_to_do_next(

@@ -40,12 +40,12 @@ def test_an_empty_document_holds_nothing() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line_at_once(text: str, said: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ConfigError) as refused:
         read_yaml(text, "here")
     assert str(refused.value).startswith("here") and said in str(refused.value)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("line", ["gen_length: true", "steps: false", "temperature: true"])
@@ -61,6 +61,6 @@ def test_truth_is_no_number_in_a_part_either() -> None:
 
 
 def test_an_override_is_read_with_the_same_care() -> None:
-    assert parse_override("layering.parity=odd") == ("layering.parity", "odd")
+    assert parse_override("layering.parity=absolute") == ("layering.parity", "absolute")
     with pytest.raises(ConfigError, match="stands twice"):
         parse_override("scheduler={name: even, name: threshold}")

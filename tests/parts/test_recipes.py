@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.evaluate.evaluate import fit
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy

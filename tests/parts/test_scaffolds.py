@@ -14,7 +14,7 @@ from torch import Tensor
 from dllm_decode.data.canvas import Block, Canvas
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import StageContext
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.space.space import Space

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import Proposal, StepView
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.parts.scheduler import SchedulerConfig
 from dllm_decode.strategy.strategy import Strategy
 from dllm_strategies.bounds import EntropyBoundedScheduler, FactorScheduler

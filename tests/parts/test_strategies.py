@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dllm_decode.decoding.loop import decode
+from dllm_decode.decoding.decoded import decode
 from dllm_decode.decoding.trace import StepEvent
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy

@@ -74,6 +74,29 @@ def test_a_search_on_a_real_model_writes_its_results_and_continues(
     assert json.loads((again / "report.json").read_text())["rows"][0]["n"] == 8
 
 
+def test_a_report_made_anew_keeps_the_sizes_of_the_run_and_export_finds_the_tasks_study(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["search", "run", "--task", "line", "--model", str(checkpoint)]
+    assert main([*run, *SMALL, "--trials", "2", "--batch-size", "3"]) == 0
+    kept = Path("dllm-search/line/report.json")
+    before = json.loads(kept.read_text())
+    assert main(["search", "report", "--task", "line", "--model", str(checkpoint)]) == 0
+    after = json.loads(kept.read_text())
+    assert (after["rows"], after["verified_on_tune"]) == (before["rows"], before["verified_on_tune"])
+    sizes = {"verify_examples": 6, "test_examples": 6, "batch_size": 3}
+    assert {name: after["settings"][name] for name in sizes} == sizes
+    capsys.readouterr()
+
+    assert main(["search", "export", "--task", "line"]) == 0
+    assert Strategy.from_yaml(capsys.readouterr().out).digest() == after["chosen"]["strategy_digest"]
+    assert main(["search", "export"]) == 2
+    assert "give --task, or --storage" in capsys.readouterr().err
+    assert main(["search", "export", "--task", "facts"]) == 2
+    assert "dllm-search/facts/study.journal" in capsys.readouterr().err
+
+
 def test_a_constrained_search_runs_on_several_tasks_and_exports_what_it_stopped(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.area import area
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import choose, choose_area
 from dllm_search.judge.constrained import (
     FIRST_LOOK,
     LOST,
@@ -20,9 +22,7 @@ from dllm_search.judge.constrained import (
     pruner,
     viewing_order,
 )
-from dllm_search.judge.goals import area
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import choose, choose_area
 from dllm_search.search import Search
 from dllm_search.settings import Settings
 from dllm_search.space.space import Space
@@ -231,9 +231,9 @@ def test_a_search_for_area_runs_to_a_report() -> None:
     ("options", "said"),
     [
         ({"objective": "constrained", "max_drop": -1.0}, "max_drop: input should be >= 0, got -1"),
-        ({"objective": "constrained", "sampler": "nsga2"}, "it takes sampler tpe"),
+        ({"objective": "constrained", "sampler": "nsga2"}, "constrained takes sampler tpe, not nsga2"),
         ({"cost": "second"}, "Did you mean 'seconds'"),
-        ({"objective": "aup", "cost": "seconds"}, "takes cost forwards, not seconds"),
+        ({"objective": "aup", "cost": "seconds"}, "aup is area under .* such as forwards, not seconds"),
         ({"cost": "seconds", "cost_batch_size": 0}, "cost_batch_size: input should be >= 1"),
     ],
 )

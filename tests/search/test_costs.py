@@ -11,9 +11,9 @@ from dllm_decode.model import DiffusionLM
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.costs import Stopwatch, time_pairs
+from dllm_search.judge.choose import holds_on_few, pareto_front
+from dllm_search.judge.costs import Seconds, Stopwatch, time_pairs
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import holds_on_few, pareto_front
 from dllm_search.report.progress import Progress, duration
 from dllm_search.trials.record import Tried
 
@@ -40,7 +40,7 @@ def test_a_device_that_drifts_does_not_change_the_ratio(drift: float) -> None:
     timing = time_pairs(device.decode, HALF, BASELINE, ["a", "b"], 1, clock=lambda: device.now)
     assert timing.time_ratio == pytest.approx(0.5, rel=0.02)
     assert timing.token_time_ratio == pytest.approx(0.5, rel=0.02)
-    assert timing.relative("seconds") == timing.time_ratio
+    assert Seconds.relative(timing) == timing.time_ratio
 
 
 def test_both_take_turns_after_one_untimed_turn_of_each() -> None:

@@ -16,6 +16,7 @@ from dllm_decode.errors import ContractError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.score import Score
 from dllm_search.trials import study as studies
+from dllm_search.trials.generations import Settled
 from dllm_search.trials.record import Tried
 from tests.support.made_up_study import Luck, drive, story
 
@@ -34,6 +35,15 @@ def test_a_search_stopped_after_every_trial_is_the_search_that_ran_through(objec
         with pytest.raises(KeyboardInterrupt):
             drive(journal, objective=objective, watch=stop)
     assert story(drive(journal, objective=objective)) == whole
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_replay_that_copies_nothing_draws_what_one_of_real_copies_draws(
+    objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = story(drive(None, objective=objective, trials=24))
+    monkeypatch.delattr(Settled, "__deepcopy__")
+    assert story(drive(None, objective=objective, trials=24)) == whole
 
 
 def test_a_search_that_is_given_more_trials_goes_on_from_where_it_ended(tmp_path: Path) -> None:

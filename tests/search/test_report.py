@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -21,6 +22,7 @@ from dllm_search.report.page import page as written_page
 from dllm_search.report.report import Report
 from dllm_search.report.write import write_report
 from dllm_search.space.space import Space
+from dllm_search.trials.study import open_study
 from tests.search.test_search import LENGTH, MadeUp, search, study_of
 from tests.support.compositions import compositions
 
@@ -64,6 +66,19 @@ def test_an_ablation_sets_back_each_part_that_differs_and_only_that() -> None:
             assert other == kind or getattr(strategy, other) == getattr(chosen, other)
 
 
+def test_an_ablation_of_a_part_that_both_have_names_the_fields_that_differ() -> None:
+    one = {"block": {"name": "fixed", "length": 8}, "layering.detail.threshold": 0.7, "layering.pattern": "halves"}
+    chosen = Strategy.load("said").override({**one, "stop": ["eos", {"name": "early-commit", "threshold": 0.5}]})
+    other = {"block": {"name": "fixed", "length": 16}, "stop": ["eos", {"name": "early-commit", "threshold": 0.9}]}
+    baseline = Strategy.load("said").override({**other, "layering.detail.hard_steps": 9})
+    assert [what for what, _, _ in set_back(chosen, baseline)] == [
+        "block: fixed with length 16 instead of 8",
+        "layering: scaffold with pattern parity instead of halves, detail.threshold 0.8 instead of 0.7, "
+        "detail.hard_steps 9 instead of 3",
+        "stop: eos+early-commit with early-commit.threshold 0.9 instead of 0.5",
+    ]
+
+
 def test_an_ablation_that_cannot_work_says_why_instead() -> None:
     wino = Strategy.load("wino", gen_length=LENGTH)
     parts = set_back(wino, Strategy.load("llada"))
@@ -85,16 +100,42 @@ def test_an_ablation_is_measured_beside_the_chosen_strategy_on_the_test_split(
             assert row.against.difference == pytest.approx(row.score.accuracy - report.chosen.score.accuracy)
 
 
-def test_importances_say_which_choice_decides_cost_and_need_enough_trials(
-    made: tuple[Report, optuna.Study],
-) -> None:
-    _, study = made
-    found = importances(study)
-    assert set(found) == {"accuracy", "forward passes"}
-    for shares in found.values():
-        assert 0 < sum(shares.values()) < 1.02
-        assert list(shares.values()) == sorted(shares.values(), reverse=True)
-    assert importances(optuna.create_study(directions=["maximize", "minimize"])) == {}
+def drawn_at_random(seed: int, count: int = 60) -> optuna.Study:
+    """A study whose cost follows from `steps` alone; an eighth of the trials has guidance, which changes nothing."""
+    rng = random.Random(seed)
+    study = open_study(None, "s", {})
+    for _ in range(count):
+        drawn: dict[str, Any] = {
+            "steps": rng.randint(2, 32),
+            "block.length": rng.choice([4, 8, 16]),
+            "logits": rng.choice(["none"] * 7 + ["guidance"]),
+        }
+        ranges: dict[str, optuna.distributions.BaseDistribution] = {
+            "steps": optuna.distributions.IntDistribution(2, 32),
+            "block.length": optuna.distributions.CategoricalDistribution([4, 8, 16]),
+            "logits": optuna.distributions.CategoricalDistribution(["none", "guidance"]),
+        }
+        if drawn["logits"] == "guidance":
+            drawn["logits.guidance.weight"] = rng.random()
+            ranges["logits.guidance.weight"] = optuna.distributions.FloatDistribution(0, 1)
+        values = [rng.random(), drawn["steps"] + rng.random()]
+        study.add_trial(optuna.trial.create_trial(params=drawn, distributions=ranges, values=values))
+    return study
+
+
+def test_what_changes_nothing_is_not_called_important() -> None:
+    found = [importances(drawn_at_random(seed)) for seed in range(12)]
+    assert all("steps" in one["cost"] and next(iter(one["cost"])) == "steps" for one in found)
+    assert all(0 < sum(shares.values()) < 1.02 for one in found for shares in one.values())
+    told = [name for one in found for shares in one.values() for name in shares]
+    assert "logits.guidance.weight" not in told
+    # By chance one of 50; three parameters that mean nothing for cost's two and accuracy's three, in twelve studies.
+    assert len(told) - len(found) <= 4
+
+
+def test_importances_need_enough_trials() -> None:
+    assert importances(drawn_at_random(0, count=12)) == {}
+    assert importances(open_study(None, "s", {})) == {}
 
 
 def test_areas_compare_the_front_with_every_baseline_measured_at_several_speeds(
@@ -171,6 +212,12 @@ def test_a_name_tells_thresholds_of_revisers_and_caches_apart() -> None:
     }
     assert len(names) == 6
     assert all(len(name) < 120 for name in names), names
+
+
+def test_a_name_tells_patterns_apart() -> None:
+    said = Strategy.load("said")
+    names = {describe(said.override({"layering.pattern": pattern})) for pattern in ("halves", "checkerboard", "random")}
+    assert len(names) == 3 and any("scaffold pattern halves" in name for name in names)
 
 
 def test_a_rounded_number_is_followed_by_the_digest() -> None:

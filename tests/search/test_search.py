@@ -13,9 +13,9 @@ from dllm_decode.errors import ConfigError, ContractError, DataError
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.goals import pareto_judge
+from dllm_search.judge.choose import Choice, choose, pareto_front
+from dllm_search.judge.goals import GOALS
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import Choice, choose, pareto_front
 from dllm_search.report.report import Report, compare, evidence
 from dllm_search.report.write import write_report
 from dllm_search.search import Search
@@ -153,10 +153,23 @@ def test_a_part_that_breaks_its_contract_costs_its_trials_and_not_the_search() -
     assert refused and all("wrong shape" in trial.user_attrs["reason"] for trial in refused)
 
 
+def test_a_baseline_beside_the_study_that_the_model_refuses_is_said_and_left_out() -> None:
+    objective, said = MadeUp(), list[str]()
+    objective.refuse = "scaffold"
+    run, space = search(objective, trials=6), Space.load("llada", LENGTH)
+    run.say = said.append
+    study = study_of(run, space)
+    run.run(study, space)
+    report = run.conclude(study, {})
+    assert any(line.startswith("said 32/16 is left out: layering 'scaffold' returned") for line in said)
+    assert "scaffold" not in {candidate.strategy.layering.name for candidate in report.tried}
+
+
 def test_a_small_space_is_exhausted_and_says_so() -> None:
     space = Space.load("llada", 16).limited({"steps": {"choices": [4, 8, 16]}})
     study = studies.open_study(None, "s", {})
-    ended = driver.run(study, Plan(space), pareto_judge(lambda s: MadeUp()(s, "tune", 10)), trials=20)
+    run = search(MadeUp(), examples=10)
+    ended = driver.run(study, Plan(space), GOALS["pareto"].judge(run, run.progress()), trials=20)
     assert "exhausted" in ended and len(set(digests(study))) == 3
 
 

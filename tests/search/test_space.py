@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Annotated, Literal
 
 import optuna
@@ -14,11 +13,13 @@ from torch import Tensor
 from dllm_decode.data.views import Proposal, StepView
 from dllm_decode.errors import ConfigError
 from dllm_decode.parts.base import Tune
+from dllm_decode.parts.kinds import KINDS
 from dllm_decode.parts.scheduler import SchedulerConfig
 from dllm_decode.plugins.hookspecs import hookimpl
-from dllm_decode.plugins.registry import Registry
+from dllm_decode.plugins.registry import Registry, load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.space.baselines import baselines, reference_digests
+from dllm_search.space.ranges import WITHOUT
 from dllm_search.space.space import Space
 from dllm_search.trials.study import quiet
 
@@ -51,11 +52,8 @@ def random_study() -> optuna.Study:
 
 
 def drawn(space: Space, count: int) -> list[Strategy]:
-    study, found = random_study(), []
-    for _ in range(count):
-        with suppress(ConfigError):
-            found.append(space.suggest(study.ask()))
-    return found
+    study = random_study()
+    return [space.suggest(study.ask()) for _ in range(count)]
 
 
 def test_every_declared_range_is_a_parameter_with_a_readable_name() -> None:
@@ -84,21 +82,87 @@ def test_a_parts_fields_are_drawn_only_when_the_part_is_chosen() -> None:
     study = random_study()
     for _ in range(60):
         trial = study.ask()
-        try:
-            adaptive = space.suggest(trial).scheduler.adaptive
-        except ConfigError:  # a scheduler that reads probabilities, and a confidence that gives none
-            continue
+        strategy = space.suggest(trial)
         for name in trial.params:
-            kind, *rest = name.split(".")
-            assert not rest or trial.params[kind] == rest[0], name
-        assert not ("steps" in trial.params and adaptive)
+            kind, *rest = name.partition(WITHOUT)[0].split(".")
+            held = getattr(strategy, kind)
+            parts = held if isinstance(held, tuple) else (held,)
+            assert not rest or rest[0] in [part.name for part in parts], name
+        assert not ("steps" in trial.params and strategy.scheduler.adaptive)
 
 
 @pytest.mark.parametrize("gen_length", LENGTHS)
-def test_hardly_any_drawn_combination_is_refused_and_none_crashes(gen_length: int) -> None:
-    found = drawn(Space.everything(gen_length), 80)
-    assert len(found) >= 70  # some schedulers refuse some confidences
+def test_of_300_draws_none_is_refused_and_every_part_of_every_kind_appears(gen_length: int) -> None:
+    space, study = Space.everything(gen_length, timed=True), random_study()
+    found = [space.suggest(study.ask()) for _ in range(300)]
     assert all(strategy.check().gen_length == gen_length for strategy in found)
+    seen = {(part.kind, part.name) for strategy in found for path, part in strategy.parts() if path.count(".") < 2}
+    assert seen >= {(kind, name) for kind in KINDS for name in load_registry().names(kind)}
+
+
+def test_a_forward_plan_is_drawn_with_the_reviser_that_reads_it_and_only_there() -> None:
+    found = drawn(Space.everything(32), 150)
+    plans = {tuple(part.plan for part in s.revise if part.plan): getattr(s.forward, "name", None) for s in found}
+    assert plans == {("shadow",): "shadow", (): None}
+    assert {s.scheduler.adaptive for s in found if s.forward is not None} == {True}
+
+
+def test_a_choice_that_earlier_ones_cut_down_is_a_parameter_of_its_own() -> None:
+    limits = {"scheduler": ["even", "threshold"], "block": "whole"}
+    space, study = Space.everything(32).limited(limits), random_study()
+    for _ in range(40):
+        trial = study.ask()
+        reads = space.suggest(trial).scheduler.reads_probabilities
+        assert ("confidence" in trial.params) != reads
+        assert ("revise without narrow-out" in trial.params) == (trial.params["scheduler"] == "even")
+    (narrow,) = {name for trial in study.trials for name in trial.params if name.startswith("confidence without")}
+    assert "entropy" in narrow.partition(WITHOUT)[2].split(", ")
+    for trial in study.trials:
+        for name, distribution in trial.distributions.items():
+            assert space.range_of(name).distribution() == distribution
+
+
+def test_a_third_partys_rule_of_what_goes_together_is_kept_without_being_known(
+    isolated_registry: Callable[..., Registry],
+) -> None:
+    class OnlyWhole(SchedulerConfig):
+        """Commits one position, and reads numbers between 0 and 1."""
+
+        name: Literal["only-whole"] = "only-whole"
+        reads_probabilities = True
+
+        def select(self, view: StepView, proposal: Proposal) -> Tensor:
+            return view.open
+
+    class Own:
+        @hookimpl
+        def dllm_scheduler(self) -> list[type[SchedulerConfig]]:
+            return [OnlyWhole]
+
+    isolated_registry({"own": Own()})
+    space, study = Space.everything(32).limited({"scheduler": "only-whole"}), random_study()
+    assert all(space.suggest(study.ask()).confidence.unit for _ in range(40))
+
+
+def test_parts_that_need_what_the_model_has_not_are_left_out() -> None:
+    space = Space.everything(32, timed=True)
+    assert {"forbid-eos", "eos", "prefix", "shadow"} <= {part.name for s in drawn(space, 200) for _, part in s.parts()}
+    bare = space.fitting(())
+    found = drawn(bare, 200)
+    names = {part.name for strategy in found for _, part in strategy.parts()}
+    assert len(found) == 200 and not names & {"forbid-eos", "eos", "prefix", "dual", "shadow", "narrow-out"}
+    assert {"guidance", "early-commit", "edit"} <= names
+    assert bare.fingerprint() != space.fingerprint() == space.fitting(("eos", "newlines", "cache", "plan")).fingerprint()
+    kept = Space.load(Strategy.load("wino"), 32).fitting(())
+    assert {strategy.forward is None for strategy in drawn(kept, 3)} == {False}
+
+
+def test_a_space_in_which_nothing_goes_together_is_refused_at_once() -> None:
+    space = Space.everything(32).limited({"scheduler": "threshold", "confidence": "entropy"})
+    with pytest.raises(ConfigError, match="nothing in it goes together; .* take another confidence"):
+        space.check()
+    with pytest.raises(ConfigError, match="threshold: input should be <= 1"):
+        Space.everything(32).limited({"scheduler.threshold.threshold": 7}).check()
 
 
 @pytest.mark.parametrize("gen_length", LENGTHS)
@@ -121,8 +185,8 @@ def test_recipes_and_published_budgets_are_baselines_at_any_length(gen_length: i
     assert found[0].digest() in reference_digests(gen_length)
     space = Space.everything(gen_length)
     inexpressible = {strategy.name.split()[0] for strategy in found if space.parameters(strategy) is None}
-    # They set what is not searched: revisers and forward plans, fields without a range, a file, rules within a rule.
-    few = {"said-paper", "wino", "edit", "chlg-layers", "dilated", "frequency-debiased", "bounded-or-sure"}
+    # They set what is not searched: fields without a range, a file, rules within a rule.
+    few = {"said-paper", "chlg-layers", "dilated", "frequency-debiased", "bounded-or-sure"}
     assert inexpressible <= few
 
 
@@ -169,11 +233,21 @@ def test_a_space_is_cut_down_by_paths() -> None:
         ({"scheduler.threshold": 0.5}, "give scheduler a part's name"),
         ({"scheduler.threshold.threshold": {"lo": 0.5}}, "no such key"),
         ({"steps": {"low": 9, "high": 3}}, "above high"),
+        ({"cache": "dual"}, "holds no cache; it is searched where time is the cost, such as --cost seconds"),
     ],
 )
 def test_a_wrong_limit_says_what_was_expected(limits: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Space.everything(64).limited(limits)
+
+
+def test_a_reviser_can_be_held_or_left_out_by_its_path() -> None:
+    without = Space.everything(32).limited({"revise": "none"})
+    assert {(strategy.revise, strategy.forward) for strategy in drawn(without, 40)} == {((), None)}
+    held = Space.everything(32).limited({"revise": "narrow-out", "revise.narrow-out.threshold": 0.5})
+    for strategy in drawn(held, 40):
+        assert strategy.scheduler.adaptive and strategy.forward is not None
+        assert [part.model_dump()["threshold"] for part in strategy.revise] == [0.5]
 
 
 def test_caches_are_searched_where_time_is_the_cost_and_only_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -10,8 +11,10 @@ import optuna
 import pytest
 
 import tests.support.made_up_study as made_up
-from dllm_decode.errors import ConfigError, DataError
-from dllm_search.trials.storage import Steady, open_storage, redact_password
+from dllm_decode.errors import ConfigError, DataError, DecodeError
+from dllm_search.trials.address import shown_address, without_secrets
+from dllm_search.trials.journal import held_alone
+from dllm_search.trials.storage import Steady, open_storage
 from dllm_search.trials.study import complete, open_study
 from tests.support.made_up_study import drive, story
 
@@ -125,11 +128,54 @@ def test_a_call_whose_answer_was_lost_counts_once(method: str, monkeypatch: pyte
     [
         ("postgres://me:secret@host:1/x", "postgres://me:***@host:1/x"),
         ("postgresql://me@host/x", "postgresql://me@host/x"),
+        ("postgresql://host/x?password=secret", "postgresql://host/x?password=***"),
+        ("postgresql://me:a@host/x?sslpassword=secret&user=me", "postgresql://me:***@host/x?sslpassword=***&user=***"),
+        ("grpc://me:secret@host:13000", "grpc://me:***@host:13000"),
+        ("mysql+pymysql://me:sec%40ret@host/x", "mysql+pymysql://me:***@host/x"),
+        ("postgresql://me:sec@ret@host/x", "postgresql://***"),
+        ("postgresql://me:a@sec/ret@host/x", "postgresql://***"),
+        ("postgresql://me:secret@host:port/x", "postgresql://***"),
+        ("sqlite:////home/me@work/x.db", "sqlite:////home/me%40work/x.db"),
         ("a/study.journal", "a/study.journal"),
     ],
 )
 def test_a_password_is_never_shown(place: str, said: str) -> None:
-    assert redact_password(place) == said
+    assert shown_address(place) == said
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "postgresql://me:sec@ret@127.0.0.1:1/x",
+        "postgresql://me:secret@127.0.0.1:1/x",
+        "postgresql://127.0.0.1:1/x?password=secret&user=me",
+        "postgresql://me:secret@host:port/x",
+        "grpc://me:secret@host:13000",
+        "oracl://me:secret@host/x?token=secret",
+        "postgresql://me:a@127.0.0.1:1/x?nonsense=secret",
+    ],
+)
+def test_no_error_of_a_storage_holds_a_piece_of_its_password(place: str) -> None:
+    with pytest.raises(DecodeError) as said:
+        open_storage(place, create=True)
+    assert "secret" not in str(said.value) and "ret@" not in str(said.value)
+    assert str(said.value).startswith(f"storage {place.partition('://')[0]}://")
+
+
+def test_what_a_driver_says_is_shown_without_the_password_however_it_is_written() -> None:
+    place = "postgresql://me:p%40ss%2Fw@host/x?sslpassword=ke+y"
+    said = without_secrets("cannot use 'p@ss/w' (p%40ss%2Fw), key 'ke y' or ke+y, of host", place)
+    assert said == "cannot use '***' (***), key '***' or ***, of host"
+
+
+def test_an_unescaped_at_sign_is_refused_with_the_way_to_write_it() -> None:
+    with pytest.raises(ConfigError, match=r"more than one @; write %40"):
+        open_storage("postgresql://me:p@ss@host/x", create=True)
+
+
+def test_a_sqlite_file_in_a_missing_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"there is no folder {tmp_path / 'none'}; make it first"):
+        open_storage(f"sqlite:///{tmp_path / 'none' / 'study.db'}", create=True)
 
 
 def test_an_address_that_cannot_be_meant_says_so() -> None:
@@ -140,11 +186,36 @@ def test_an_address_that_cannot_be_meant_says_so() -> None:
 def test_the_keywords_of_tune_are_the_fields_of_the_settings() -> None:
     from typing import get_type_hints
 
-    from dllm_search.judge.goals import AXES
+    from dllm_search.judge.costs import COSTS
+    from dllm_search.judge.goals import GOALS
     from dllm_search.settings import CHOICES, Options, Settings
 
     fields = {name: field.annotation for name, field in Settings.model_fields.items()}
     assert get_type_hints(Options) == fields
     assert all(field.description for field in Settings.model_fields.values())
-    assert CHOICES["objective"] == tuple(AXES)
+    assert (CHOICES["objective"], CHOICES["cost"]) == (tuple(GOALS), tuple(COSTS))
+    for name, table in (("objective", GOALS), ("cost", COSTS)):
+        told = Settings.model_fields[name].description or ""
+        assert all(f"{key}: {one.said}." in told for key, one in table.items())
+    assert all(goal.values and goal.samplers for goal in GOALS.values())
     assert made_up.search(made_up.Luck()).settings.generation == 4
+
+
+def test_a_journal_is_searched_by_one_at_a_time(tmp_path: Path) -> None:
+    journal = tmp_path / "new" / "study.journal"
+    with held_alone(journal):
+        story(drive(journal, trials=2))  # whoever holds it may read and write
+        with pytest.raises(DataError, match=r"study.journal is in use by another search; wait"), held_alone(journal):
+            pass
+    with held_alone(journal):
+        pass
+    with held_alone("postgresql://me@host/x"), held_alone("postgresql://me@host/x"), held_alone(None):
+        pass
+
+
+@pytest.mark.parametrize("timeout", [math.nan, math.inf, 0, -1, True])
+def test_a_timeout_that_is_no_span_of_time_is_refused(timeout: float) -> None:
+    from dllm_search.settings import Settings
+
+    with pytest.raises(ConfigError, match="timeout: "):
+        Settings(timeout=timeout)

@@ -106,12 +106,12 @@ def story(study: optuna.Study) -> list[tuple[object, ...]]:
     ]
 
 
-def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait for something that other processes bring about."""
+def until(condition: Callable[[], object], seconds: float = 60.0, pause: float = 0.02) -> None:
+    """Wait for something that other processes bring about, and look for it every `pause` seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "this never happened"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def _drive(place: str | Path, pause: float, options: dict[str, Any]) -> None:

@@ -38,6 +38,7 @@ class Candidate:
             "strategy_digest": self.strategy.digest(),
             "accuracy": self.score.accuracy,
             "forward_passes": self.score.forward_passes,
+            "plain_forwards": self.score.plain_forwards,
             "tokens_per_forward": self.score.tokens_per_forward,
             "n": self.score.n,
         }
@@ -63,6 +64,11 @@ def describe(strategy: Strategy) -> str:
     return ", ".join(words) + (f" ~{strategy.digest()}" if told.rounded else "")
 
 
+def tell(value: Any) -> str:
+    """Tell a field's value in few words; numbers are rounded."""
+    return _Words().of(value)
+
+
 class _Words:
     """Tells values in few words, and remembers whether a number was rounded."""
 
@@ -71,8 +77,8 @@ class _Words:
 
     def of(self, value: Any) -> str:
         """Tell a part, a model, a collection, a number or a word."""
-        if isinstance(value, PartConfig):
-            return " ".join([value.name, *self._fields(value, without="name")])
+        if isinstance(value, BaseModel) and isinstance(name := getattr(value, "name", None), str):
+            return " ".join([name, *self._fields(value, without="name")])
         if isinstance(value, BaseModel):
             return f"({' '.join(self._fields(value))})"
         if isinstance(value, Mapping):
@@ -97,4 +103,5 @@ class _Words:
         return [f"{name} {self._inside(value)}" for name, value in changed]
 
     def _inside(self, value: Any) -> str:
-        return f"({self.of(value)})" if isinstance(value, PartConfig) else self.of(value)
+        told = self.of(value)
+        return f"({told})" if isinstance(value, BaseModel) and " " in told and told[0] != "(" else told

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.judge.goals import Judgement
+from dllm_search.judge.judgement import Judgement
 from dllm_search.judge.score import Score
 
 LOST = 4.0
@@ -60,7 +60,7 @@ def losses(score: Score, baseline: Score, mean_cost: float) -> list[float]:
         mean_cost: The baseline's mean forward passes.
     """
     # Where time is the cost it was measured once for all examples, and forward passes share it out.
-    share = 1.0 if score.measured is None else score.measured * mean_cost / max(score.forward_passes, 1e-9)
+    share = score.work if score.measured is None else score.measured * mean_cost / max(score.forward_passes, 1e-9)
     found = []
     for right, expected, forwards in zip(score.correct, baseline.correct, score.forwards, strict=True):
         cost = min(share * forwards / max(mean_cost, 1e-9), DEAREST)
@@ -174,4 +174,5 @@ def part(score: Score, rows: Sequence[int]) -> Score:
         tuple(score.forwards[row] for row in rows),
         tuple(score.tokens[row] for row in rows),
         score.measured,
+        score.work,
     )

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dllm_decode.data.prompt import Prompt
 from dllm_decode.files import write_atomically
@@ -44,22 +45,40 @@ class Timing:
     token_time_ratio: float
     """Median over the rounds of its time for a token over the baseline's."""
 
-    def relative(self, cost: str) -> float:
-        """Return a timed cost relative to the baseline's, 1 for the baseline; less is better."""
-        return COSTS[cost].relative(self)
-
 
 class Cost:
-    """What the search wants little of: mean forward passes, counted and not timed."""
+    """What the search wants little of; each is one class in one table."""
+
+    name: ClassVar[str]
+    said: ClassVar[str]
+    """What it is, in the help of `--cost`."""
+
+
+class Forwards(Cost):
+    """Mean forward passes, counted and not timed; one that runs the model on twice the rows counts as two."""
+
+    name = "forwards"
+    said = "forward passes, in plain ones (the canvas's rows x columns, once)"
+
+
+class TimedCost(Cost, ABC):
+    """A cost that is measured on the device, beside the baseline."""
+
+    one_by_one: ClassVar[bool] = False
+    """Whether prompts are timed singly where nothing else is asked for."""
 
     @staticmethod
+    @abstractmethod
     def relative(timing: Timing) -> float:
-        """Return the cost relative to the baseline's, of a cost that is timed."""
-        raise TypeError("forward passes are counted, not timed")
+        """Return the cost relative to the baseline's, 1 for the baseline; less is better."""
 
 
-class Seconds(Cost):
+class Seconds(TimedCost):
     """Seconds an answer."""
+
+    name = "seconds"
+    said = "seconds an answer, measured on the device"
+    one_by_one = True
 
     @staticmethod
     def relative(timing: Timing) -> float:
@@ -67,8 +86,11 @@ class Seconds(Cost):
         return timing.time_ratio
 
 
-class TokenSeconds(Cost):
+class TokenSeconds(TimedCost):
     """Seconds a token, the inverse of tokens per second."""
+
+    name = "tokens-per-second"
+    said = "tokens a second, measured on the device"
 
     @staticmethod
     def relative(timing: Timing) -> float:
@@ -76,8 +98,14 @@ class TokenSeconds(Cost):
         return timing.token_time_ratio
 
 
-COSTS: dict[str, type[Cost]] = {"forwards": Cost, "seconds": Seconds, "tokens-per-second": TokenSeconds}
+COSTS: dict[str, type[Cost]] = {cost.name: cost for cost in (Forwards, Seconds, TokenSeconds)}
 """Name, as `--cost` takes it -> what it is."""
+
+
+def timed_cost(name: str) -> type[TimedCost] | None:
+    """Return the cost of a name if it is measured in time, else None."""
+    cost = COSTS[name]
+    return cost if issubclass(cost, TimedCost) else None
 
 
 def time_pairs(

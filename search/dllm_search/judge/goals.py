@@ -1,97 +1,225 @@
-"""What a study optimises, and what a trial's strategy is told to be worth.
+"""What a search is for: each objective is one class in one table.
 
-Knows Optuna's directions and what a judge hands back; leaves judging to the modules of each objective.
+An objective says what a study is told, who judges a trial, and what is chosen in the end. Settings, help and the study's
+directions are read off the table. Imports no Optuna until a search runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
-
-from dllm_decode.evaluate.statistics import aup
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.judgement import Judge, Judgement, Shortfall
 from dllm_search.judge.score import Score
 
+if TYPE_CHECKING:
+    import optuna
+
+    from dllm_search.judge.candidate import Candidate
+    from dllm_search.judge.choose import Choice
+    from dllm_search.report.progress import Progress
+    from dllm_search.search import Search
+    from dllm_search.settings import Settings
+    from dllm_search.space.space import Space
+
 Direction = Literal["minimize", "maximize"]
-
-AXES: dict[str, tuple[tuple[Direction, ...], tuple[str, ...]]] = {
-    "pareto": (("maximize", "minimize"), ("accuracy", "cost")),
-    "constrained": (("minimize",), ("cost",)),
-    "aup": (("maximize",), ("aup",)),
-}
-"""Objective -> the directions of a study's values, and what they are called."""
+FURTHER = 3
+"""Strategies stopped for their cost that are judged in the end if nothing cheaper holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What became of a trial's strategy."""
+class Goal(ABC):
+    """An objective; the methods are given the search that asks."""
 
-    score: Score
-    """On the examples that were looked at."""
-    values: tuple[float, ...] | None
-    """What the study is told; None if the trial was stopped before all examples were looked at."""
-    shortfall: float = 0.0
-    """How far the strategy is from being allowed; the sampler holds it for infeasible above 0."""
-    reason: str = ""
-    """Why it was stopped."""
+    name: ClassVar[str]
+    said: ClassVar[str]
+    """What it looks for, in the help of `--objective`."""
+    values: ClassVar[dict[str, Direction]]
+    """What a study is told of a trial, and which way is better."""
+    samplers: ClassVar[tuple[str, ...]] = ("tpe", "nsga2")
+    takes_time: ClassVar[bool] = True
+    """Whether a cost that is measured in time may stand for forward passes."""
+    promises: ClassVar[bool] = False
+    """Whether what is chosen is proven to lose at most `max_drop`, so that this belongs to what a study is."""
 
+    def margin(self, settings: Settings) -> float:
+        """Return the loss of accuracy, as a fraction of 1, that counts as none."""
+        from dllm_search.judge.choose import MARGIN
 
-Judge = Callable[[optuna.Trial, Strategy], Judgement]
-"""Scores a trial's strategy; raises `ConfigError` or `ContractError` where the strategy is to blame. The trial belongs to
-a study that holds all earlier generations and nothing else, so that what is read there does not depend on who is how far."""
+        return settings.max_drop / 100 if self.promises else MARGIN
 
-WITHIN_REACH = 0.05
-"""Accuracy below the reference, as a fraction of 1, from which a neighbour of a strategy may still hold its quality."""
+    def pruner(self) -> optuna.pruners.BasePruner | None:
+        """Return what stops trials early; None if nothing does."""
+        return None
 
+    def shortfall(self, search: Search, space: Space, progress: Progress) -> Shortfall | None:
+        """Return how far trials are from being allowed; None is as the judge noted."""
+        progress.reference = search.reference().score
+        return None
 
-def below_reach(references: Collection[str], beside: float | None = None) -> Callable[[Sequence[FrozenTrial]], list[float]]:
-    """Return how far each trial's accuracy is below the best reference of a history, less what tuning might make up for.
+    @abstractmethod
+    def judge(self, search: Search, progress: Progress) -> Judge:
+        """Return the judge of what a trial's strategy is worth."""
 
-    The sampler looks elsewhere than there, instead of filling the cheap and useless end of the front.
+    def baseline(self, search: Search, scored: Sequence[Candidate]) -> Candidate:
+        """Return the quality to keep."""
+        return search.reference()
 
-    Args:
-        references: Digests of the strategies whose quality is to be kept.
-        beside: The accuracy of a reference that the study may not hold.
-    """
+    def choose(
+        self,
+        search: Search,
+        eligible: Sequence[Candidate],
+        dearer: Sequence[Candidate],
+        baseline: Candidate,
+        score: Callable[[Strategy], Score],
+    ) -> Choice:
+        """Return what is chosen of what was tried.
 
-    def shortfall(history: Sequence[FrozenTrial]) -> list[float]:
-        scored = [trial.user_attrs for trial in history if trial.state == TrialState.COMPLETE]
-        known = [noted["accuracy"] for noted in scored if noted["digest"] in references]
-        best = max([*known, *([] if beside is None else [beside])], default=WITHIN_REACH)
-        return [best - WITHIN_REACH - trial.user_attrs.get("accuracy", 1.0) for trial in history]
+        Args:
+            search: Told of every candidate that is verified.
+            eligible: Scored on the examples of a trial.
+            dearer: Stopped because something was cheaper, with what was seen of them.
+            baseline: The quality to keep.
+            score: Scores a strategy on more tuning examples.
+        """
+        from dllm_search.judge.choose import choose
 
-    return shortfall
-
-
-def pareto_judge(score: Callable[[Strategy], Score]) -> Judge:
-    """Return the judge of accuracy up and cost down."""
-
-    def judge(trial: optuna.Trial, strategy: Strategy) -> Judgement:
-        found = score(strategy)
-        return Judgement(found, (found.accuracy, found.cost))
-
-    return judge
-
-
-def area_judge(score: Callable[[Strategy], Score], baseline: Score) -> Judge:
-    """Return the judge of the area under accuracy over parallelism."""
-
-    def judge(trial: optuna.Trial, strategy: Strategy) -> Judgement:
-        found = score(strategy)
-        return Judgement(found, (area(found, baseline),))
-
-    return judge
+        return choose(eligible, baseline, score, search.tell_verified)
 
 
-def area(score: Score, baseline: Score) -> float:
-    """Return AUP of the curve from the baseline through one strategy, in points times tokens per forward.
+class Pareto(Goal):
+    """Both at once: every trade of accuracy for cost."""
 
-    A strategy is one speed. Joined to the baseline it is a curve, whose area grows with tokens per forward as long as
-    the accuracy stays within AUP's five points of the baseline's, and not at all beyond.
-    """
-    points = [(one.tokens_per_forward, 100 * one.accuracy) for one in (baseline, score)]
-    return aup(points, 100 * baseline.accuracy)
+    name = "pareto"
+    said = "accuracy up, cost down"
+    values: ClassVar[dict[str, Direction]] = {"accuracy": "maximize", "cost": "minimize"}
+
+    def shortfall(self, search: Search, space: Space, progress: Progress) -> Shortfall:
+        """Return how far trials are below what tuning might make up for."""
+        from dllm_search.judge.pareto import below_reach
+        from dllm_search.space.baselines import baselines, reference_digests
+
+        beside = None
+        if not space.whole:
+            # A limited space may not hold the quality to keep, so it is measured beside the study.
+            (baseline,) = baselines(search.gen_length, limit=1)
+            score = search.score(baseline)
+            beside = score.accuracy
+            if progress.reference is None or beside > progress.reference.accuracy:
+                progress.reference = score
+        return below_reach(reference_digests(search.gen_length), beside)
+
+    def judge(self, search: Search, progress: Progress) -> Judge:
+        """Return the judge that scores every example."""
+
+        def judge(trial: optuna.Trial, strategy: Strategy) -> Judgement:
+            found = search.score(strategy)
+            return Judgement(found, (found.accuracy, found.cost))
+
+        return judge
+
+    def baseline(self, search: Search, scored: Sequence[Candidate]) -> Candidate:
+        """Return the best reference that was scored."""
+        from dllm_search.judge.choose import best_reference
+        from dllm_search.space.baselines import reference_digests
+
+        references = reference_digests(search.gen_length)
+        return best_reference([c for c in scored if c.strategy.digest() in references])
+
+
+class Constrained(Goal):
+    """The cheapest that keeps the quality; trials end as soon as they cannot be it."""
+
+    name = "constrained"
+    said = "least cost within --max-drop; stops bad trials early"
+    values: ClassVar[dict[str, Direction]] = {"cost": "minimize"}
+    samplers = ("tpe",)
+    promises = True
+
+    def pruner(self) -> optuna.pruners.BasePruner:
+        """Return the pruner that compares a trial with the best one."""
+        from dllm_search.judge.constrained import pruner
+
+        return pruner()
+
+    def judge(self, search: Search, progress: Progress) -> Judge:
+        """Return the judge that looks at no more examples than it needs."""
+        from dllm_search.judge.constrained import ConstrainedJudge
+
+        reference, settings = search.reference(), search.settings
+        judge = ConstrainedJudge(
+            search.score_rows,
+            reference.score,
+            reference.strategy.digest(),
+            self.margin(settings),
+            settings.seed,
+            settings.batch_size,
+        )
+        paid = progress.saved
+        progress.saved = lambda: judge.spared + paid()
+        return judge
+
+    def choose(
+        self,
+        search: Search,
+        eligible: Sequence[Candidate],
+        dearer: Sequence[Candidate],
+        baseline: Candidate,
+        score: Callable[[Strategy], Score],
+    ) -> Choice:
+        """Return the cheapest that is proven, else the baseline."""
+        from dllm_search.judge.choose import choose
+
+        # Stopped for being dearer than something that does not hold on more examples, they may be the next best.
+        cheaper = (c for c in dearer if c.score.cost < baseline.score.cost)
+        reserve = sorted(cheaper, key=lambda c: c.score.cost)[:FURTHER]
+        margin = self.margin(search.settings)
+        choice = choose(
+            eligible, baseline, score, search.tell_verified, margin=margin, strict=True, reserve=reserve
+        )
+        if choice.chosen is baseline:
+            search.say(
+                f"nothing cheaper is proven to lose at most {100 * margin:g} points on {search.settings.verified} tuning "
+                "examples, so the baseline stays; a larger --max-drop or more --verify-examples lets more be proven"
+            )
+        return choice
+
+
+class Area(Goal):
+    """The largest area under accuracy over parallelism."""
+
+    name = "aup"
+    said = "area under accuracy over tokens a forward"
+    values: ClassVar[dict[str, Direction]] = {"aup": "maximize"}
+    takes_time = False
+
+    def judge(self, search: Search, progress: Progress) -> Judge:
+        """Return the judge of the area from the baseline through a strategy."""
+        from dllm_search.judge.area import area
+
+        baseline = search.reference().score
+
+        def judge(trial: optuna.Trial, strategy: Strategy) -> Judgement:
+            found = search.score(strategy)
+            return Judgement(found, (area(found, baseline),))
+
+        return judge
+
+    def choose(
+        self,
+        search: Search,
+        eligible: Sequence[Candidate],
+        dearer: Sequence[Candidate],
+        baseline: Candidate,
+        score: Callable[[Strategy], Score],
+    ) -> Choice:
+        """Return the largest area of a few on more examples."""
+        from dllm_search.judge.area import area
+        from dllm_search.judge.choose import choose_area
+
+        return choose_area(eligible, baseline, score, area, search.tell_verified)
+
+
+GOALS: dict[str, Goal] = {goal.name: goal for goal in (Pareto(), Constrained(), Area())}
+"""Name, as `--objective` takes it -> what it is."""

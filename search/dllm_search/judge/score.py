@@ -20,6 +20,8 @@ class Score:
     """(n,) tokens of each answer up to EOS."""
     measured: float | None = None
     """Time it takes relative to the baseline's, where time is the cost; None where forward passes are."""
+    work: float = 1.0
+    """Plain forwards that one of its forwards is worth; see `work.Work`."""
 
     @property
     def n(self) -> int:
@@ -38,8 +40,13 @@ class Score:
 
     @property
     def cost(self) -> float:
-        """What the search wants little of: measured time relative to the baseline's, else mean forward passes."""
-        return self.forward_passes if self.measured is None else self.measured
+        """What the search wants little of: time relative to the baseline's, else mean forwards in plain ones."""
+        return self.plain_forwards if self.measured is None else self.measured
+
+    @property
+    def plain_forwards(self) -> float:
+        """Mean forward passes an example, each counted as the plain ones it is worth."""
+        return self.forward_passes * self.work
 
     @property
     def tokens_per_forward(self) -> float:

@@ -5,9 +5,16 @@ Knows strategies and which parts they differ in; scoring is the search's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
 from dllm_decode.errors import ConfigError
+from dllm_decode.parts.base import PartConfig
 from dllm_decode.parts.kinds import KINDS
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.candidate import tell
 
 
 def set_back(chosen: Strategy, baseline: Strategy) -> list[tuple[str, Strategy | None, str]]:
@@ -21,8 +28,7 @@ def set_back(chosen: Strategy, baseline: Strategy) -> list[tuple[str, Strategy |
         own, other = getattr(chosen, kind), getattr(baseline, kind)
         if own == other:
             continue
-        what = f"{kind}: {_names(other)} instead of {_names(own)}"
-        found.append((what, *_changed(chosen, {kind: other})))
+        found.append((f"{kind}: {_told(other, own)}", *_changed(chosen, {kind: other})))
     if chosen.steps != baseline.steps and not chosen.scheduler.adaptive:
         what = f"steps: {baseline.steps or 'one a token'} instead of {chosen.steps}"
         found.append((what, *_changed(chosen, {"steps": baseline.steps})))
@@ -39,7 +45,32 @@ def _changed(chosen: Strategy, change: dict[str, object]) -> tuple[Strategy | No
         return None, str(error)
 
 
-def _names(part: object) -> str:
-    if isinstance(part, tuple):
-        return "+".join(each.name for each in part) or "none"
-    return str(getattr(part, "name", "none"))
+def _told(other: Any, own: Any) -> str:
+    """Say what stands instead of what: the parts' names, or the fields in which parts of one name differ."""
+    ours, others = _parts(own), _parts(other)
+    names = "+".join(part.name for part in others) or "none"
+    if [part.name for part in ours] != [part.name for part in others]:
+        return f"{names} instead of {'+'.join(part.name for part in ours) or 'none'}"
+    several = len(ours) > 1
+    differences = [
+        f"{f'{one.name}.' if several else ''}{difference}"
+        for one, two in zip(ours, others, strict=True)
+        for difference in _differences(one, two, "")
+    ]
+    return f"{names} with {', '.join(differences)}"
+
+
+def _parts(value: Any) -> tuple[PartConfig, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _differences(own: BaseModel, other: BaseModel, path: str) -> Iterator[str]:
+    """Yield `field this instead of that` for every field of two models of one class that differs, however deep."""
+    for field in type(own).model_fields:
+        mine, theirs = getattr(own, field), getattr(other, field)
+        if mine == theirs:
+            continue
+        if isinstance(mine, BaseModel) and type(mine) is type(theirs):
+            yield from _differences(mine, theirs, f"{path}{field}.")
+        else:
+            yield f"{path}{field} {tell(theirs)} instead of {tell(mine)}"

@@ -52,7 +52,7 @@ def draw_test(report: Report, path: Path) -> None:
     for number, row in enumerate(report.rows, 1):
         accuracy = 100 * row.score.accuracy
         low, high = (100 * bound for bound in mean_interval(row.score.correct))
-        at = row.score.forward_passes
+        at = row.score.plain_forwards
         reach = [[accuracy - low], [high - accuracy]]
         axes.errorbar([at], [accuracy], yerr=reach, fmt="o", color=colors[row.role], capsize=3, markersize=5)
         axes.annotate(str(number), (at, accuracy), xytext=(5, 4), textcoords="offset points", fontsize=8)
@@ -71,7 +71,7 @@ def _axes(title: str) -> Any:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set(
-        title=title, xlabel="forward passes per answer (fewer is cheaper)", ylabel="accuracy, %", xscale="log"
+        title=title, xlabel="plain forward passes per answer (fewer is cheaper)", ylabel="accuracy, %", xscale="log"
     )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
@@ -81,7 +81,7 @@ def _axes(title: str) -> Any:
 
 
 def _at(candidate: Candidate) -> tuple[float, float]:
-    return candidate.score.forward_passes, 100 * candidate.score.accuracy
+    return candidate.score.plain_forwards, 100 * candidate.score.accuracy
 
 
 def _clusters(named: list[Candidate]) -> list[tuple[tuple[float, float], list[int]]]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dllm_decode.errors import DecodeError
+from dllm_decode.errors import ContractError, DecodeError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import Choice, best_reference
 from dllm_search.judge.objective import Objective
 from dllm_search.judge.score import Score
 from dllm_search.report.ablation import set_back
-from dllm_search.report.choose import Choice, best_reference
 from dllm_search.report.progress import Say
 from dllm_search.report.report import Row, compare
 from dllm_search.space.baselines import baselines, equal_forwards, random_order
@@ -35,6 +35,8 @@ class HeldOut:
     def rows(self, choice: Choice) -> tuple[Row, ...]:
         """Return baseline, chosen and controls, each compared with the baseline on the same examples."""
         chosen, baseline = choice.chosen, choice.baseline
+        for candidate, reason in choice.failed:
+            self.say(f"{candidate.name} is left out: {reason}")
         controls = self._controls(choice)
         self.say(f"measuring on {self.examples} examples of the test split")
         reference = self._test(baseline.strategy)
@@ -42,9 +44,11 @@ class HeldOut:
             compare("baseline", f"{baseline.name}, one token a step", baseline.strategy, reference, reference)
         ]
         if chosen is not baseline:
-            rows.append(
-                compare("chosen", chosen.name, chosen.strategy, self._test(chosen.strategy), reference)
-            )
+            try:
+                score = self._test(chosen.strategy)
+                rows.append(compare("chosen", chosen.name, chosen.strategy, score, reference))
+            except ContractError as error:
+                self.say(f"{chosen.name}, which was chosen, fails on the test split, so the baseline stays: {error}")
         for name, strategy in controls:
             try:
                 rows.append(compare("control", name, strategy, self._test(strategy), reference))
@@ -78,7 +82,8 @@ class HeldOut:
         if choice.bolder is not None:
             found.insert(0, (f"{choice.bolder.name}, cheaper, equal on tune", choice.bolder.strategy))
         if chosen is not baseline:
-            forwards = chosen.score.forward_passes
+            # What the chosen one's forwards are worth, so that running the model twice is no advantage.
+            forwards = chosen.score.plain_forwards
             even = [Candidate(s, self.tune_score(s), s.name) for s in equal_forwards(self.gen_length, forwards)]
             if even:
                 best = best_reference(even)

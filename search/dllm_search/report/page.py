@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dllm_search.report.importance import FEWEST_TRIALS
 from dllm_search.report.report import COLUMNS, Report
 
 Line = tuple[tuple[str, ...], str]
@@ -45,6 +46,7 @@ def page(report: Report, pictures: Mapping[str, bytes]) -> str:
             for name, area in sorted(report.areas.items(), key=lambda item: -item[1])
         ],
         ablation=_ablation(report),
+        fewest_trials=FEWEST_TRIALS,
         cost=[((key, str(value)), "") for key, value in _cost(report.record).items()],
         json=json.dumps(report.to_dict(), ensure_ascii=False, indent=1),
     )

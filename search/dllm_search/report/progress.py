@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import MARGIN, holds_on_few
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import MARGIN, holds_on_few
 from dllm_search.trials.record import Tried
 
 Say = Callable[[str], None]
@@ -94,7 +94,8 @@ class Progress:
 def shown_cost(score: Score) -> str:
     """Return a cost in words."""
     if score.measured is None:
-        return f"{score.forward_passes:.1f} forwards"
+        worth = "" if score.work == 1 else f" worth {score.plain_forwards:.1f} plain ones"
+        return f"{score.forward_passes:.1f} forwards{worth}"
     return f"{score.measured:.2f} of the baseline's time ({score.forward_passes:.1f} forwards)"
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.evaluate.statistics import PairedComparison, aup, compare_paired, mean_interval
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
+from dllm_search.judge.choose import MARGIN
 from dllm_search.judge.score import Score
-from dllm_search.report.choose import MARGIN
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +56,8 @@ class Row:
             f"{self.name} (chosen)" if self.role == "chosen" else self.name,
             f"{100 * self.score.accuracy:.1f} %",
             f"{100 * low:.1f} to {100 * high:.1f}",
-            f"{self.score.forward_passes:.1f}",
+            f"{self.score.forward_passes:.1f}"
+            + ("" if self.score.work == 1 else f" (worth {self.score.plain_forwards:.1f})"),
             f"{self.fewer:.2f}×",
             f"{self.score.tokens_per_forward:.2f}",
             f"{100 * change.difference:+.1f} ({bounds})" if compared else "",
@@ -74,6 +75,7 @@ class Row:
             "accuracy": self.score.accuracy,
             "accuracy_interval": [low, high],
             "forward_passes": self.score.forward_passes,
+            "plain_forwards": self.score.plain_forwards,
             "times_fewer": self.fewer,
             "tokens_per_forward": self.score.tokens_per_forward,
             "difference": self.against.difference,
@@ -103,7 +105,7 @@ class Report:
     ablation: tuple[tuple[str, Row | None, str], ...] = ()
     """What was set back to the baseline's, the row compared with the chosen one, or why there is none."""
     importances: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Objective -> parameter -> share of 1."""
+    """Value of a trial -> parameter -> share of 1; see `importance.importances`."""
 
     @property
     def areas(self) -> dict[str, float]:
@@ -210,6 +212,11 @@ def evidence(rows: Sequence[Row], margin: float = MARGIN) -> tuple[str, ...]:
         f"({chosen.score.forward_passes:.1f} against {baseline.score.forward_passes:.1f}); its accuracy differs by "
         f"{100 * chosen.against.difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}, n = {n})."
     )
+    if chosen.score.work != baseline.score.work:
+        sentences.append(
+            f"Each of its forwards runs the model on {chosen.score.work / baseline.score.work:.2f} times the rows and "
+            f"columns of the baseline's, so that together they are worth {chosen.score.plain_forwards:.1f} plain ones."
+        )
     if low > -100 * margin:
         points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
         sentences.append(f"A loss above {points} is excluded at that level.")
@@ -234,5 +241,5 @@ def evidence(rows: Sequence[Row], margin: float = MARGIN) -> tuple[str, ...]:
 
 
 def _speed(candidate: Candidate) -> tuple[float, float]:
-    """Return (tokens per forward, accuracy in percent)."""
-    return candidate.score.tokens_per_forward, 100 * candidate.score.accuracy
+    """Return (tokens per plain forward, accuracy in percent)."""
+    return candidate.score.tokens_per_forward / candidate.score.work, 100 * candidate.score.accuracy

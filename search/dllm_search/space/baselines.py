@@ -60,9 +60,13 @@ def baselines(gen_length: int, limit: int | None = None) -> list[Strategy]:
 
 def settled(strategy: Strategy) -> Strategy:
     """Return the strategy with its steps spelled out where they count, and left out where they do not."""
-    counted = not strategy.scheduler.adaptive and _shared_out(strategy)
-    steps = strategy.steps or strategy.gen_length if counted else None
+    steps = strategy.steps or strategy.gen_length if counts_steps(strategy) else None
     return strategy.model_copy(update={"steps": steps})
+
+
+def counts_steps(strategy: Strategy) -> bool:
+    """Say whether a strategy keeps to a budget: not where its scheduler is adaptive, or its blocks show only later."""
+    return not strategy.scheduler.adaptive and _shared_out(strategy)
 
 
 def reference_digests(gen_length: int) -> set[str]:

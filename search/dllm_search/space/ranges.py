@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -17,6 +18,10 @@ from dllm_decode.parts.base import PartConfig, Tune
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
+
+
+WITHOUT = " without "
+"""Stands in a choice's name before what earlier choices leave no room for, as in `confidence without entropy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,11 @@ class Range:
     choices: tuple[Any, ...] = ()
     nullable: bool = False
     """Whether the field may also be left null, which is a parameter of its own, `NAME.set`."""
+
+    @property
+    def path(self) -> str:
+        """Where the chosen value stands in a strategy: the name, less what is left out of the choice."""
+        return self.name.partition(WITHOUT)[0]
 
     @property
     def switch(self) -> Range:
@@ -62,6 +72,12 @@ class Range:
         if self.kind == "int":
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def near(self, wanted: Any) -> Any:
+        """Return the value that is wanted if it is in the range, else the range's first."""
+        with suppress(ValueError):
+            return self.value(self.parameter(wanted))
+        return self.choices[0] if self.kind == "choice" else int(self.low) if self.kind == "int" else self.low
 
     def value(self, parameter: Any) -> Any:
         """Return the field's value that a stored parameter stands for."""

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from optuna.trial import Trial
 
-from dllm_decode.errors import ConfigError, unknown_name
+from dllm_decode.errors import ConfigError, DataError, shown, unknown_name
+from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.kinds import KINDS, SEVERAL
+from dllm_decode.strategy import read_yaml as strict
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.space.baselines import settled
-from dllm_search.space.paths import NONE, Pick, Slot, given, registered
-from dllm_search.space.ranges import Range
+from dllm_search.space.baselines import counts_steps, settled
+from dllm_search.space.paths import given, registered
+from dllm_search.space.ranges import WITHOUT, Range
+from dllm_search.space.slots import NONE, Pick, Slot
+from dllm_search.space.whole import Whole
 
 YAML = (".yaml", ".yml")
 """How the names of files that hold a strategy or a space end."""
@@ -43,13 +47,15 @@ class Space:
     def everything(cls, gen_length: int, *, timed: bool = False) -> Space:
         """Return the space over every registered part, third parties' included.
 
-        A cache changes what a forward costs, not how many there are, so there are caches in it only if `timed`, where
-        time is the cost.
+        A kind that changes what a forward costs and not how many there are, such as caches, is in it only if `timed`,
+        where time is the cost.
         """
-        # Revisers and forward plans come in pairs that fit few other parts; recipes bring them in.
-        left_out = {"forward", "revise", *(() if timed else ("cache",))}
-        optional = {"cache", *SEVERAL}
-        slots = {kind: registered(kind, gen_length, kind in optional) for kind in KINDS if kind not in left_out}
+        fields = Strategy.model_fields
+        slots = {
+            kind: registered(kind, gen_length, optional=not fields[kind].is_required())
+            for kind, base in KINDS.items()
+            if timed or not base.only_time
+        }
         return cls(slots, _steps(gen_length), gen_length)
 
     @classmethod
@@ -104,8 +110,12 @@ class Space:
         """
         space = replace(self, whole=self.whole and not limits)
         # Parts first, so that a field of a part that was ruled out is reported.
-        for path in sorted(limits, key=lambda path: path.count(".")):
-            space = space._limited(path, limits[path])
+        for path in sorted(limits, key=lambda path: str(path).count(".")):
+            try:
+                space = space._limited(str(path), limits[path])
+            except TypeError:
+                value = shown(limits[path])
+                raise ConfigError(f"space: {path}: give a name, a number or a list of them, not {value}") from None
         return space
 
     def _limited(self, path: str, limit: Any) -> Space:
@@ -114,9 +124,28 @@ class Space:
         if path == "steps":
             return replace(self, steps=self.steps.narrowed(limit))
         kind = path.partition(".")[0]
+        if kind in KINDS and kind not in self.slots:
+            when = "; it is searched where time is the cost, such as --cost seconds" if KINDS[kind].only_time else ""
+            raise ConfigError(f"space: {path}: this space holds no {kind}{when}")
         if kind not in self.slots:
             raise ConfigError(f"space: {unknown_name('path', path, [*self.slots, 'steps', 'temperature'])}")
         return replace(self, slots={**self.slots, kind: self.slots[kind].limited(path, limit)})
+
+    def fitting(self, model_has: Collection[str]) -> Space:
+        """Return the space without the parts that need what a model does not have; see `PartConfig.model_needs`.
+
+        A choice of which nothing would be left stays as it is: what was asked for is tried, and the model refuses it.
+        """
+        return replace(self, slots={kind: slot.fitting(model_has) for kind, slot in self.slots.items()})
+
+    def check(self) -> Space:
+        """Return the space.
+
+        Raises:
+            ConfigError: Nothing in it goes together.
+        """
+        self._parts_together.begin()
+        return self
 
     def suggest(self, trial: Trial) -> Strategy:
         """Compose a strategy for a trial.
@@ -137,7 +166,7 @@ class Space:
         found: dict[str, Any] = {}
 
         def look_up(choice: Range) -> Any:
-            value = values[choice.name]
+            value = values[choice.path]
             if value is None and NONE in choice.choices:
                 value = NONE
             found[choice.name] = choice.parameter(value)
@@ -150,9 +179,19 @@ class Space:
         return found if composed.digest() == wanted.digest() else None
 
     def ranges(self) -> dict[str, Range]:
-        """Return every parameter that may occur, by name."""
+        """Return every parameter that may occur, by name; a choice cut down by earlier ones has its name and `WITHOUT`."""
         found = [choice for slot in self.slots.values() for choice in slot.ranges()]
         return {choice.name: choice for choice in (*found, self.steps) if not choice.single}
+
+    def range_of(self, name: str) -> Range:
+        """Return the parameter of a name, also of a choice that earlier ones have cut down.
+
+        Raises:
+            KeyError: There is none.
+        """
+        path, _, left_out = name.partition(WITHOUT)
+        whole = self.ranges()[path]
+        return replace(whole, name=name, choices=tuple(c for c in whole.choices if c not in left_out.split(", ")))
 
     def fingerprint(self) -> str:
         """Return 12 hex digits that tell two spaces apart."""
@@ -163,20 +202,16 @@ class Space:
         def pick(choice: Range) -> Any:
             return choice.choices[0] if choice.single else draw(choice)
 
-        data: dict[str, Any] = {
-            "name": "searched",
-            "gen_length": self.gen_length,
-            "temperature": self.temperature,
-        }
+        together = self._parts_together
+        strategy = together.begin()
         for kind, slot in self.slots.items():
-            parts = slot.compose(pick)
-            data[kind] = parts if kind in SEVERAL else next(iter(parts), None)
-        strategy = Strategy.parse(data)
-        plan = strategy.block.plan(None, strategy.gen_length)
-        # Adaptive schedulers keep to no budget, and blocks that show only while decoding cannot share one out.
-        if strategy.scheduler.adaptive or plan is None:
-            return strategy.check()
-        return _affordable(strategy, pick(self.steps), len(plan))
+            drawn = slot.compose(pick, together.offered(strategy, kind))
+            strategy = together.placed(strategy, kind, drawn)
+        return _affordable(strategy, pick(self.steps)) if counts_steps(strategy) else strategy.check()
+
+    @cached_property
+    def _parts_together(self) -> Whole:
+        return Whole(self.slots, self.gen_length, self.temperature)
 
 
 def read_yaml(file: str | Path) -> Any:
@@ -186,15 +221,16 @@ def read_yaml(file: str | Path) -> Any:
         ConfigError: It cannot be read, or is no YAML.
     """
     try:
-        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        return strict.read_yaml(read_text(user_path(file), strict.CHARACTERS), str(file))
+    except DataError as error:
+        raise ConfigError(str(error)) from None
 
 
-def _affordable(strategy: Strategy, steps: int | None, blocks: int) -> Strategy:
-    """Raise the steps to the first number that the blocks and stages can be given, so that few draws are lost."""
+def _affordable(strategy: Strategy, steps: int | None) -> Strategy:
+    """Raise the steps to the first number that the blocks and stages can be given, so that no draw is lost."""
     if steps is None:
         return strategy.check()
+    blocks = len(strategy.block.plan(None, strategy.gen_length) or ())
     more = {
         n for n in (blocks, 2 * blocks, 4 * blocks, strategy.gen_length) if steps < n <= strategy.gen_length
     }

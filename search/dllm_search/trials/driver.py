@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dllm_decode.errors import ConfigError, ContractError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.goals import Judge, Judgement
+from dllm_search.judge.judgement import Judge, Judgement
 from dllm_search.trials.generations import Draft, Plan, draw
 from dllm_search.trials.record import LABEL, REASON, SLOT, Tried, in_order, judged, pack, unpack
 from dllm_search.trials.study import quiet

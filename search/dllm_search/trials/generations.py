@@ -6,21 +6,23 @@ runs what when, nor from how often the search was interrupted. Knows how slots a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.errors import DecodeError
 from dllm_decode.strategy.strategy import Strategy
+from dllm_search.judge.judgement import Shortfall
 from dllm_search.space.space import Space
 from dllm_search.trials.record import shortfalls_as_noted
 from dllm_search.trials.sampler import make_sampler
 
-Shortfall = Callable[[Sequence[FrozenTrial]], Sequence[float]]
-"""Settled trials -> how far each is from being allowed; the sampler looks elsewhere where that is above 0."""
+PASSING = ("fixed_params", "tpe:relative_params")
+"""How the names of notes begin that nobody asks for once a trial is finished: what was given, what others may not draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,43 @@ class Draft:
             state=state,
             params=drawn.params,
             distributions=drawn.distributions,
-            # What a sampler notes with a trial, e.g. its own generation; not that the parameters were given.
-            system_attrs={key: value for key, value in drawn.system_attrs.items() if key != "fixed_params"},
+            # What a sampler notes with a trial, e.g. its own generation.
+            system_attrs={key: value for key, value in drawn.system_attrs.items() if not key.startswith(PASSING)},
             user_attrs=dict(noted),
             **{"intermediate_values": drawn.intermediate_values, **result},
         )
+
+
+class Settled(FrozenTrial):
+    """A trial of the past as a replay holds it: nobody changes it any more, so that copies share what is in it.
+
+    A replay holds every earlier trial, and a storage copies what it is given; real copies take a third of a search's own
+    time.
+    """
+
+    @classmethod
+    def of(cls, trial: FrozenTrial, shortfall: float) -> Self:
+        """Return the trial with a constraint, which belongs to one replay alone."""
+        settled = cls(
+            number=trial.number,
+            trial_id=-1,
+            state=trial.state,
+            value=None,
+            values=trial.values,
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs={},
+            system_attrs=dict(trial.system_attrs),
+            intermediate_values=trial.intermediate_values,
+        )
+        settled.set_constraint("allowed", shortfall)
+        return settled
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy with a number of its own and all else shared."""
+        return copy(self)
 
 
 def draw(
@@ -99,19 +133,7 @@ def _replay(
     pruner = plan.pruner or optuna.pruners.NopPruner()
     study = optuna.create_study(directions=directions, pruner=pruner)
     for trial, amount in zip(history, plan.shortfall(history), strict=True):
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=trial.state,
-                values=trial.values,
-                params=trial.params,
-                distributions=trial.distributions,
-                # No user_attrs: nobody asks for them there, and outcomes per example are much to copy again and again.
-                # Copied: the constraint is written into it, and belongs to this replay alone.
-                system_attrs=dict(trial.system_attrs),
-                intermediate_values=trial.intermediate_values,
-                constraints={"allowed": amount},
-            )
-        )
+        study.add_trial(Settled.of(trial, amount))
     return study
 
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
-from dllm_search.judge.goals import Judgement
+from dllm_search.judge.judgement import Judgement
 from dllm_search.judge.score import Score
 
 SLOT, LABEL, REASON, STOPPED = "slot", "label", "reason", "stopped"
@@ -61,7 +61,7 @@ def judged(history: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
 def pack(strategy: Strategy, judgement: Judgement) -> dict[str, Any]:
     """Return what a trial notes of its strategy and of what became of it, so that nobody decodes the same again."""
     score = judgement.score
-    means = ("accuracy", "forward_passes", "tokens_per_forward", "n", "measured")
+    means = ("accuracy", "forward_passes", "tokens_per_forward", "n", "measured", "work")
     graded = any(one not in (0, 1) for one in score.correct)
     correct = list(score.correct) if graded else "".join("1" if one else "0" for one in score.correct)
     return {
@@ -86,7 +86,8 @@ def unpack_score(noted: Mapping[str, Any]) -> Score:
     kept = noted[OUTCOMES]
     given = kept["correct"]
     correct = tuple(one == "1" for one in given) if isinstance(given, str) else tuple(map(float, given))
-    return Score(correct, tuple(kept["forwards"]), tuple(kept["tokens"]), noted.get("measured"))
+    forwards, tokens = tuple(kept["forwards"]), tuple(kept["tokens"])
+    return Score(correct, forwards, tokens, noted.get("measured"), noted.get("work", 1.0))
 
 
 def candidate_of(trial: FrozenTrial) -> Candidate:

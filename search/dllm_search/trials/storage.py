@@ -15,6 +15,8 @@ import optuna
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.files import user_path
+from dllm_search.trials.address import check_address, shown_address, without_secrets
 from dllm_search.trials.journal import open_journal
 
 PATIENCE = 300.0
@@ -46,23 +48,12 @@ def open_storage(
     """
     if place is None:
         return optuna.storages.InMemoryStorage()
-    opened = _database(str(place)) if "://" in str(place) else open_journal(Path(place), create, say)
+    opened = _database(str(place)) if "://" in str(place) else open_journal(user_path(place), create, say)
     if str(place).startswith("sqlite"):
         # A file has no outages; that it is locked by another process passes soon or never.
         patience = min(patience, SLOWEST)
     # Optuna takes a storage by what it does, not by its class.
-    return cast(optuna.storages.BaseStorage, Steady(opened, redact_password(place), patience, say))
-
-
-def redact_password(place: str | Path | None) -> str:
-    """Return a storage's address as it may be printed, its password left out."""
-    text = str(place)
-    if "://" not in text or "@" not in text:
-        return text
-    scheme, _, rest = text.partition("://")
-    access, _, server = rest.rpartition("@")
-    user, colon, _ = access.partition(":")
-    return f"{scheme}://{user}{':***' if colon else ''}@{server}"
+    return cast(optuna.storages.BaseStorage, Steady(opened, place, patience, say))
 
 
 class Steady:
@@ -72,9 +63,12 @@ class Steady:
     trials; all of them may be done again, since a trial that was added twice counts once (`record.in_order`).
     """
 
-    def __init__(self, storage: optuna.storages.BaseStorage, name: str, patience: float, say: Say) -> None:
-        """Wrap a storage; `name` is what it is called in messages, `patience` is in seconds."""
-        self._wrapped, self._name, self._patience, self._say = storage, name, patience, say
+    def __init__(
+        self, storage: optuna.storages.BaseStorage, place: str | Path, patience: float, say: Say
+    ) -> None:
+        """Wrap a storage; `place` is its address, `patience` is in seconds."""
+        self._wrapped, self._place, self._patience, self._say = storage, place, patience, say
+        self._name = shown_address(place)
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the storage; methods are called steadily."""
@@ -88,7 +82,7 @@ class Steady:
             nonlocal outage
             error = state.outcome.exception() if state.outcome else None
             if not outage and error is not None:
-                self._say(f"storage {self._name} does not answer ({one_line(error, 100)}); trying again")
+                self._say(f"storage {self._name} does not answer ({self._said(error, 100)}); trying again")
             outage = True
 
         retrying = Retrying(
@@ -102,17 +96,20 @@ class Steady:
             answer = retrying(call, *args, **options)
         except Exception as error:
             if is_outage(error):
-                said = f" has not answered for {self._patience:g} s ({one_line(root(error))})"
+                said = f" has not answered for {self._patience:g} s ({self._said(root(error))})"
             elif isinstance(error, OSError):
-                said = f": {error.strerror or one_line(error)}"
+                said = f": {error.strerror or self._said(error)}"
             elif _is_of_database(error):
-                said = f": {one_line(root(error))}"
+                said = f": {self._said(root(error))}"
             else:
                 raise
             raise DataError(f"storage {self._name}{said}{SAFE}") from None
         if outage:
             self._say(f"storage {self._name} answers again")
         return answer
+
+    def _said(self, error: BaseException, limit: int = 240) -> str:
+        return without_secrets(one_line(error, 10_000), self._place)[:limit]
 
 
 SAFE = "; what it holds is safe: start the same command again once that is mended"
@@ -121,6 +118,8 @@ SAFE = "; what it holds is safe: start the same command again once that is mende
 def _database(url: str) -> optuna.storages.BaseStorage:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+    check_address(url)
+    name = shown_address(url)
     address, driver = url, url.partition("://")[0]
     options: dict[str, object] = {"pool_pre_ping": True}
     if driver.partition("+")[0] in POSTGRES:
@@ -132,19 +131,17 @@ def _database(url: str) -> optuna.storages.BaseStorage:
         kept = optuna.storages.RDBStorage(address, engine_kwargs=options)
         return optuna.storages.get_storage(kept)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"storage {redact_password(url)}: {one_line(error)}") from None
+        raise ConfigError(f"storage {name}: {without_secrets(one_line(error), url)}") from None
     except ImportError as error:
-        raise ConfigError(
-            f"storage {redact_password(url)}: the driver {error.name or error!s} is not installed"
-        ) from None
+        raise ConfigError(f"storage {name}: the driver {error.name or error!s} is not installed") from None
     except Exception as error:
-        said = one_line(root(error))
+        said = without_secrets(one_line(root(error), 10_000), url)[:240]
         if is_outage(error):
             raise DataError(
-                f"storage {redact_password(url)} cannot be reached: {said}; is the server running, "
+                f"storage {name} cannot be reached: {said}; is the server running, "
                 "and are name, user and password right?"
             ) from None
-        raise DataError(f"storage {redact_password(url)}: {said}") from None
+        raise DataError(f"storage {name}: {said}") from None
 
 
 def _postgres(url: str) -> str:
@@ -156,7 +153,7 @@ def _postgres(url: str) -> str:
         if importlib.util.find_spec(driver):
             return f"postgresql+{driver}://{rest}"
     raise ConfigError(
-        f"storage {redact_password(url)}: PostgreSQL's driver is missing; pip install 'dllm-decode[postgres]'"
+        f"storage {shown_address(url)}: PostgreSQL's driver is missing; pip install 'dllm-decode[postgres]'"
     )
 
 

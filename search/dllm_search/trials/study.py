@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dllm_decode.errors import ConfigError, unknown_name
 from dllm_decode.strategy.strategy import Strategy
-from dllm_search.judge.goals import AXES
+from dllm_search.judge.goals import GOALS
+from dllm_search.trials.address import shown_address
 from dllm_search.trials.record import STOPPED, in_order
-from dllm_search.trials.storage import open_storage, redact_password
+from dllm_search.trials.storage import open_storage
 
 SETUP, FIRST = "setup", "first"
 """Attributes of a study: what must not change while it grows, and the strategies that its first slots try."""
@@ -66,24 +67,24 @@ def open_study(
                 name = names[0]
             if name is None:
                 raise ConfigError(
-                    f"{redact_password(storage)} holds {len(names)} studies; give --study: {', '.join(names)}"
+                    f"{shown_address(storage)} holds {len(names)} studies; give --study: {', '.join(names)}"
                 )
             if name not in names:
-                raise ConfigError(f"{redact_password(storage)}: {unknown_name('study', name, names)}")
+                raise ConfigError(f"{shown_address(storage)}: {unknown_name('study', name, names)}")
             return optuna.load_study(study_name=name, storage=kept)
-        directions, metrics = AXES[setup.get("objective", "pareto")]
+        values = GOALS[setup.get("objective", next(iter(GOALS)))].values
         study = optuna.create_study(
-            study_name=name, storage=kept, directions=list(directions), load_if_exists=True
+            study_name=name, storage=kept, directions=list(values.values()), load_if_exists=True
         )
         if SETUP not in study.user_attrs:
-            study.set_metric_names(list(metrics))
+            study.set_metric_names(list(values))
             study.set_user_attr(SETUP, {**(defaults or {}), **setup})
     begun = study.user_attrs[SETUP]
     changed = [key for key in setup if begun.get(key) != setup[key]]
     if changed:
         said = ", ".join(f"{key} {begun.get(key)!r}, now {setup[key]!r}" for key in changed)
         raise ConfigError(
-            f"study {name!r} in {redact_password(storage)} was begun with {said}; give another --study or --storage."
+            f"study {name!r} in {shown_address(storage)} was begun with {said}; give another --study or --storage."
         )
     return study
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from dllm_decode.errors import ContractError
 from dllm_decode.evaluate.statistics import PairedComparison, compare_paired
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.candidate import Candidate
@@ -76,6 +77,13 @@ class Choice:
     """One cheaper than the chosen that got as many right as the baseline, without proof."""
     verified: tuple[Verified, ...]
     """In the order in which they were judged, cheapest first."""
+    failed: tuple[tuple[Candidate, str], ...] = ()
+    """Those with a part that broke its contract on the larger set, and what it did."""
+
+
+def proof_at(strict: bool) -> float:
+    """Return the confidence of the interval that is the proof: where only proof counts, the 95 % one."""
+    return 0.95 if strict else CAUTION
 
 
 def pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -147,11 +155,16 @@ def choose(
     """
     reference = score(baseline.strategy)
     verified: list[Verified] = []
-    confidence = 0.95 if strict else CAUTION
+    failed: list[tuple[Candidate, str]] = []
+    confidence = proof_at(strict)
     proven = None
     # Where only proof counts, giving up on the fronts would leave the baseline though something cheaper holds.
     for candidate in chain(shortlist(candidates, baseline, margin, whole=strict), reserve):
-        found = score(candidate.strategy)
+        try:
+            found = score(candidate.strategy)
+        except ContractError as error:
+            failed.append((candidate, str(error)))
+            continue
         judged = Verified(candidate, found, compare_paired(reference.correct, found.correct), margin, confidence)
         verified.append(judged)
         if on_verified is not None:
@@ -162,7 +175,7 @@ def choose(
     equal = next((judged.candidate for judged in verified if judged.equal), None)
     near = next((judged.candidate for judged in verified if judged.near), None)
     chosen = proven or (baseline if strict else equal or near or baseline)
-    return Choice(chosen, baseline, None if equal is chosen else equal, tuple(verified))
+    return Choice(chosen, baseline, None if equal is chosen else equal, tuple(verified), tuple(failed))
 
 
 def choose_area(
@@ -182,13 +195,17 @@ def choose_area(
         on_verified: Told of every candidate that was judged.
     """
     reference = score(baseline.strategy)
-    best, largest, verified = baseline, area(reference, reference), []
+    best, largest, verified, failed = baseline, area(reference, reference), [], []
     for candidate in sorted(candidates, key=lambda c: -area(c.score, baseline.score))[:AREA_CANDIDATES]:
-        found = score(candidate.strategy)
+        try:
+            found = score(candidate.strategy)
+        except ContractError as error:
+            failed.append((candidate, str(error)))
+            continue
         judged = Verified(candidate, found, compare_paired(reference.correct, found.correct))
         verified.append(judged)
         if on_verified is not None:
             on_verified(judged)
         if area(found, reference) > largest:
             best, largest = candidate, area(found, reference)
-    return Choice(best, baseline, None, tuple(verified))
+    return Choice(best, baseline, None, tuple(verified), tuple(failed))
