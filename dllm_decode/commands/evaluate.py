@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dllm_decode.commands import options
 from dllm_decode.commands.output import messages, note, print_json, results
 from dllm_decode.errors import ConfigError
+from dllm_decode.strategy.settings import published_length
 
 if TYPE_CHECKING:
     from dllm_decode.evaluate.executors import Executor
@@ -99,7 +100,7 @@ def evaluate(
                 batch_size=batch_size,
                 seed=seed,
                 data=data,
-                gen_length=changed.get("gen_length"),
+                gen_length=changed.get("gen_length") or published_length(strategy),
                 chat=options.chat(chat),
                 skip_long=skip_long,
                 cache=cache,

@@ -27,7 +27,7 @@ Model = Annotated[
 ]
 StrategySource = Annotated[
     str,
-    typer.Option("--strategy", "-s", help="A recipe's name or a YAML file; tuned: the preset that fits."),
+    typer.Option("--strategy", "-s", help="A recipe, a published setting or a YAML file; tuned: the preset that fits."),
 ]
 Overrides = Annotated[
     list[str] | None,
