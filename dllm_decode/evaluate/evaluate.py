@@ -87,7 +87,8 @@ def evaluate(
     Args:
         lm: The model; None if an executor has it.
         task: A task or its name.
-        strategy: A name of a recipe or published setting, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
+        strategy: A name of a recipe or published setting, YAML path, mapping or strategy; "tuned" is the preset that fits
+            model and task.
         split: "tune" or "test"; None is "test", or all of `data` where that is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.

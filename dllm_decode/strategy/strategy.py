@@ -117,8 +117,9 @@ class Strategy(Frozen):
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
-        """Accept the name of a recipe or published setting, a YAML path, a mapping or a strategy; `overrides` are dotted paths or fields.
+        """Accept the name of a recipe or published setting, a YAML path, a mapping or a strategy.
 
+        `overrides` are dotted paths or fields.
         Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
 
         Raises:
