@@ -73,6 +73,10 @@ def _leave_stdout_to_json(asked: bool) -> bool:
     return asked
 
 
+EstimateOnly = Annotated[
+    bool,
+    typer.Option("--estimate", help="Measure a step, say what it would cost at most (forwards x seconds), and stop."),
+]
 Json = Annotated[
     bool,
     typer.Option(
