@@ -151,8 +151,8 @@ def _print(found: Comparison) -> None:
             line[1] = line[1].partition(" (")[0]
             table.add_row(*(escape(line[place]) for place in shown))
         results().print(table)
-    for line in found.notes:
-        note(line)
+    for said in found.notes:
+        note(said)
 
 
 def _write(comparison: str, model: str, found: list[Comparison], out: Path | None, as_json: bool) -> None:

@@ -25,7 +25,7 @@ def bytes_and_ends() -> Tokenizer:
 
 def byte_tokenizer(*, chat_template: bool = True) -> PreTrainedTokenizerFast:
     """Return it as a checkpoint's tokenizer is read, without files."""
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bytes_and_ends(),
         eos_token=EOS,
         pad_token=EOS,

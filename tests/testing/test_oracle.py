@@ -13,6 +13,7 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import permitted
+from dllm_decode.strategy.settings import published_settings
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.base import Example
 from dllm_decode.testing.oracle import Doubt, oracle
@@ -131,6 +132,23 @@ def test_made_up_rows_stand_in_for_files_that_are_not_here(tmp_path: Path, name:
 @pytest.mark.parametrize("name", FILES)
 def test_fifty_real_examples_of_every_benchmark(data_folder: Path, name: str) -> None:
     check(name, data_folder / FILES[name], 50)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gsm8k", "arc-challenge"])
+@pytest.mark.parametrize("method", ["said", "said-block"])
+def test_published_settings_cost_what_they_say_on_fifty_real_examples(data_folder: Path, name: str, method: str) -> None:
+    path, task = data_folder / FILES[name], load_registry().task(name)
+    examples = task.load(path)[:50]
+    doubts = [PLAN[place % len(PLAN)] for place in range(50)]
+    done = evaluate(oracle(examples, doubts), task, f"{method}/{name}", data=path, limit=50, cache=False)
+    setting = published_settings()[f"{method}/{name}"]
+    assert done.record.strategy.gen_length == setting.gen_length
+    for outcome, one in zip(done.outcomes, doubts, strict=True):
+        hard = min(setting.hard_steps or 0, sum(doubt.column % 2 for doubt in one))
+        assert outcome.forward_passes == setting.steps + (1 + hard if method == "said" else 0)
+        # Either decides column 0 before column 1.
+        assert outcome.correct == (one not in (MISTAKEN, HASTY))
 
 
 @pytest.mark.slow
