@@ -229,7 +229,7 @@ CASES: list[tuple[str, PartConfig, str]] = [
     ("forward", BadForward(does=overwriting), "'bad-forward' .* changed the canvas's own columns"),
     ("cache", BadCache(does=after_the_first(3)), "'bad-cache' .* returned 3 where None or a slice"),
     ("cache", BadCache(does=after_the_first(slice(-4, None))), "'bad-cache' .* returned slice"),
-    ("cache", BadCache(does=after_the_first(slice(3, 5))), "'bad-cache' .* that covers columns 7 to 15"),
+    ("cache", BadCache(does=after_the_first(slice(3, 5))), "'bad-cache' .* that covers columns 3 to 11"),
     ("cache", BadCache(does=lambda block, *given: block.window), "'bad-cache' .* before anything was kept"),
 ]
 
