@@ -68,8 +68,8 @@ def plan(
         found = resolve(TUNED, model, task=task, gen_length=gen_length or task_length)
     except ConfigError as error:
         return lines, [f"no tuned strategy: {error}"]
-    strategy = found.strategy
-    lines.append(Line("tuned", _at_length(strategy, gen_length or strategy.gen_length), note=found.note.removeprefix("tuned: ")))
+    strategy = _at_length(found.strategy, gen_length or task_length)
+    lines.append(Line("tuned", strategy, note=found.note.removeprefix("tuned: ")))
     return lines, []
 
 

@@ -142,6 +142,17 @@ def test_a_tuned_strategy_is_the_last_row(gsm8k: Path, no_presets: Path) -> None
     assert found.rows[-1].done.record.strategy.name == "mine"
 
 
+def test_a_tuned_strategy_of_another_task_is_taken_at_this_task_s_length(no_presets: Path) -> None:
+    class Known:
+        name, fingerprint = "oracle", "x"
+
+    mine = Strategy.load("fast-dllm", gen_length=16, name="mine", **{"block.length": 8})
+    save_preset(Preset("oracle", "x", "line", 16, 20.0, mine))
+    lines, _ = plan("said", Known(), "gsm8k", 256)
+    assert lines[-1].strategy.gen_length == 256
+    assert "no preset for task 'gsm8k'" in lines[-1].note
+
+
 def test_comparisons_have_names_and_tasks() -> None:
     assert paper_tasks("said", ["line", "gsm8k", "math", "math500"]) == ["gsm8k", "math"]
     with pytest.raises(ConfigError, match="said"):
@@ -195,6 +206,18 @@ def test_what_it_would_cost_is_said_and_nothing_is_decoded(
     (one,) = json.loads(capsys.readouterr().out)["estimates"]
     assert one["name"] == "line, said" and one["step_seconds"] > 0
     assert not list(cache.rglob("*.jsonl"))
+
+
+@pytest.mark.slow
+def test_workers_find_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray")
+    command = ["reproduce", "said", "--task", "line", "--limit", "6", "--device", "cpu", "--no-cache", "--json"]
+    found = []
+    for workers in ([], ["--workers", "2"]):
+        assert main([*command, *workers]) == 0
+        (task,) = json.loads(capsys.readouterr().out)["tasks"]
+        found.append([(row["accuracy"], row["forward_passes"]) for row in task["rows"]])
+    assert found[0] == found[1]
 
 
 def test_a_step_is_measured_on_the_longest_prompts(gsm8k: Path) -> None:
