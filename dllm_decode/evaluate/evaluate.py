@@ -24,6 +24,7 @@ from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import is_permitted, permitted, require_for
 from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
+from dllm_decode.strategy.settings import published_length
 from dllm_decode.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def evaluate(
     Args:
         lm: The model; None if an executor has it.
         task: A task or its name.
-        strategy: A recipe name, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
+        strategy: A name of a recipe or published setting, YAML path, mapping or strategy; "tuned" is the preset that fits
+            model and task.
         split: "tune" or "test"; None is "test", or all of `data` where that is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.
@@ -94,7 +96,7 @@ def evaluate(
         seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
         data: A file of examples in a format the task reads, or a folder of such files; with a `split`, what a data set's
             splits are read from.
-        gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
+        gen_length: Tokens to generate; if None the task's own length, whatever the strategy says, or a published setting's.
         chat: Whether a text goes through the model's chat template; see `DiffusionLM.generate`.
         skip_long: Leave out examples that do not fit the model's context, and count them, rather than refuse them all.
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
@@ -113,6 +115,7 @@ def evaluate(
         require_for(task)
         may_run = is_permitted()
     executor = executor or _here(lm)
+    gen_length = gen_length or published_length(strategy)
     task, short = (task, ()) if gen_length else shortened(task, executor.model.max_length)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)

@@ -1,4 +1,4 @@
-"""Presets: tuned strategies as data, kept by model and task, and how near each is to another task.
+"""Presets: tuned strategies as data, the user's and the package's, kept by model and task, and how near each is to another task.
 
 Knows files and distances; leaves choosing one to `resolve`, finding good strategies to whoever writes them. Imports no
 torch.
@@ -22,6 +22,9 @@ from dllm_decode.strategy.read_yaml import read_yaml
 from dllm_decode.strategy.strategy import Strategy
 
 FOLDER_VARIABLE = "DLLM_DECODE_PRESETS"
+
+SHIPPED = Path(__file__).parent / "shipped"
+"""Presets that come with the package: those of `tiny`."""
 
 
 @dataclass(frozen=True, slots=True)

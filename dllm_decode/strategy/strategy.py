@@ -34,6 +34,7 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
 from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml, refuse_nesting
+from dllm_decode.strategy.settings import find_setting, near_settings
 
 Answer = TypeVar("Answer")
 
@@ -116,8 +117,9 @@ class Strategy(Frozen):
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
-        """Accept a recipe name, a YAML path, a mapping or a strategy; `overrides` are dotted paths or fields.
+        """Accept the name of a recipe or published setting, a YAML path, a mapping or a strategy.
 
+        `overrides` are dotted paths or fields.
         Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
 
         Raises:
@@ -284,21 +286,27 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
             "strategy: 'tuned' is the preset that fits a model, so it needs one: pass strategy=\"tuned\" to generate(), "
             "stream(), infill() or evaluate(), or --strategy tuned to the command line's generate and eval"
         )
+    setting = find_setting(source)
+    if setting is not None:
+        recipe, changes = setting.composition()
+        return _find(recipe).override(changes)
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
         return _read(user_path(text))
     registry = load_registry()
     # Reading YAML takes as long as a forward of a small model; recipes do not change while a process runs.
     if text not in registry.recipes:
         registry.recipes[text] = _read(registry.find("recipe", text))
-    recipe: Strategy = registry.recipes[text]
-    return recipe
+    found: Strategy = registry.recipes[text]
+    return found
 
 
 def _read(path: Path) -> Strategy:
     try:
         text = read_text(path, CHARACTERS)
     except DataError as error:
-        raise ConfigError(f"strategy file {error}") from None
+        near = near_settings(str(path))
+        meant = f"; a published setting? {', '.join(near)}" if near else ""
+        raise ConfigError(f"strategy file {error}{meant}") from None
     strategy = Strategy.from_yaml(text, origin=str(path))
     return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
 
