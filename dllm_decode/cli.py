@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer import rich_utils
 
-from dllm_decode.commands import bench, evaluate, generate, listings, new_plugin
+from dllm_decode.commands import bench, evaluate, generate, listings, new_plugin, view
 from dllm_decode.commands.output import streams
 from dllm_decode.errors import ConfigError, DecodeError
 
@@ -27,6 +27,7 @@ UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 BUILT_IN: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "eval": evaluate.evaluate,
+    "view": view.view,
     "strategies": listings.strategies,
     "show": listings.show,
     "plugins": listings.plugins,

@@ -19,6 +19,7 @@ from dllm_decode.decoding.commit import OnStep
 from dllm_decode.errors import ConfigError, ModelError
 from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.generation.about import tell_about
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generation.batches import Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
@@ -237,7 +238,9 @@ class DiffusionLM:
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         options = Options(seed, batch_size, row_ids, on_step, trace)
-        return self._with_texts(decode_table(self.denoiser, self.device, table, resolved, options))
+        decoded = decode_table(self.denoiser, self.device, table, resolved, options)
+        tell_about(decoded, table, self.tokenizer, self.special, model=self.name, seed=seed)
+        return self._with_texts(decoded)
 
     def stream(
         self,
@@ -375,6 +378,7 @@ class DiffusionLM:
         table = Table(tokens, rows.valid, undecided, prompt_length=None)
         options = Options(seed, batch_size, row_ids, on_step, trace)
         decoded = decode_table(self.denoiser, self.device, table, resolved, options)
+        tell_about(decoded, table, self.tokenizer, self.special, model=self.name, seed=seed)
         if self.tokenizer is None:
             return decoded
         return replace(decoded, _texts=infilled_texts(self.tokenizer, tokens, rows.valid))

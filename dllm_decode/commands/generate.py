@@ -29,6 +29,9 @@ def generate(
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write what each step committed, as JSONL.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Write a page on which the decode is watched, one HTML file.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Decode prompts with a strategy and print the answers, one a line."""
@@ -37,21 +40,25 @@ def generate(
     if resolved is not None:
         resolved.check()
     options.writable(trace)
+    options.writable(page)
     chosen = options.chat(chat)
     texts = _read_prompts(prompts)
     from dllm_decode.evaluate.record import versions
+    from dllm_decode.files import write_atomically
     from dllm_decode.generation.chat import what_is_done
 
     lm = options.load_model(model, device, dtype, compile=compile)
     if resolved is None:
         length = changed.get("gen_length")
         resolved = options.fitting_strategy(lm, strategy, changed, gen_length=length, prompts=texts)
-    out = lm.generate(
-        texts, strategy=resolved, seed=seed, batch_size=batch_size, chat=chosen, trace=trace is not None
-    )
+    traced = trace is not None or page is not None
+    out = lm.generate(texts, strategy=resolved, seed=seed, batch_size=batch_size, chat=chosen, trace=traced)
     options.tell_warm_up(lm)
-    if trace is not None and out.trace is not None:
-        out.trace.to_jsonl(trace)
+    if out.trace is not None:
+        if trace is not None:
+            out.trace.to_jsonl(trace)
+        if page is not None:
+            write_atomically(page, out.trace.to_html())
     passes = out.forward_passes.tolist()
     if as_json:
         results: list[dict[str, Any]] = [

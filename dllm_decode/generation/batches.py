@@ -15,8 +15,9 @@ from torch import Tensor
 from dllm_decode.data.noise import check_seed
 from dllm_decode.decoding.commit import OnStep
 from dllm_decode.decoding.decoded import Decoded, finish
+from dllm_decode.decoding.events import StepEvent
 from dllm_decode.decoding.loop import Decode
-from dllm_decode.decoding.trace import StepEvent, Trace
+from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation
@@ -98,7 +99,7 @@ def decode_parts(
     def begin(rows: Tensor) -> Decode:
         canvas = table.canvas(rows, denoiser.special.mask, device)
         if trace is not None:
-            trace.begin(identities[rows].tolist())
+            trace.begin(identities[rows].tolist(), rows.tolist())
         return Decode(
             denoiser,
             canvas,
