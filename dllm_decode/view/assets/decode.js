@@ -16,7 +16,7 @@ class Decode {
     this.proposalScore = new Float32Array(size).fill(NaN);
     this.proposalBy = new Int32Array(size).fill(-1);
     this.steps = this.row.steps.map(([call, block, stage, kind, step, written, proposed]) => (
-      { call, block, stage: story.stages[stage], kind: story.kinds[kind], step, written, proposed, undo: null }));
+      { call, block, stage: story.stages[stage], kind: story.kinds[kind], step, written, proposed, undo: null, drops: new Set() }));
     this.done = 0;
     this.call = 0;
     this.decided = this.given.filter(Boolean).length;
@@ -58,6 +58,7 @@ class Decode {
     for (let i = 0; i < step.proposed.length; i += 3) {
       const p = step.proposed[i];
       keep(p);
+      if (this.proposal[p] >= 0) step.drops.add(p);
       this.proposal[p] = step.proposed[i + 1];
       this.proposalScore[p] = step.proposed[i + 2] ?? NaN;
       this.proposalBy[p] = number;
@@ -83,6 +84,7 @@ class Decode {
       this.proposal[p] = proposal; this.proposalScore[p] = proposalScore; this.proposalBy[p] = proposalBy;
     }
     this.steps[number].undo = null;
+    this.steps[number].drops.clear();
   }
 
   count(p, token) {
@@ -94,11 +96,7 @@ class Decode {
   isOpen(p) { return this.token[p] === this.story.mask; }
 
   /* Was there another proposal at this position when the current one was made? */
-  dropped(p) {
-    const number = this.proposalBy[p];
-    if (number < 0 || this.steps[number].undo === null) return false;
-    return this.steps[number].undo.some((kept) => kept[0] === p && kept[4] >= 0);
-  }
+  dropped(p) { return this.proposalBy[p] >= 0 && this.steps[this.proposalBy[p]].drops.has(p); }
 
   /* How much the current forward did, by kind. */
   counts() {
@@ -106,7 +104,7 @@ class Decode {
     for (const step of this.current()) {
       found[step.kind] += step.written.length / 3;
       found.proposed += step.proposed.length / 3;
-      for (const kept of step.undo.slice(0, step.proposed.length / 3)) found.dropped += Number(kept[4] >= 0);
+      found.dropped += step.drops.size;
     }
     return found;
   }

@@ -113,8 +113,9 @@ class Panel {
       if (decode.steps[decode.proposalBy[p]].call === decode.call && decode.dropped(p)) names.push("dropped");
     }
     if (p === this.active) names.push("active");
-    token.className = names.join(" ");
-    token.textContent = this.text(proposed ? decode.proposal[p] : decode.token[p]);
+    const name = names.join(" "), text = this.text(proposed ? decode.proposal[p] : decode.token[p]);
+    if (token.className !== name) token.className = name;
+    if (token.firstChild?.data !== text) token.textContent = text;
     const colour = open || !step ? "" : this.colour(step, decode.score[p]);
     token.style.backgroundColor = colour;
     token.style.color = colour ? inkOn(colour) : "";
