@@ -24,6 +24,7 @@ from dllm_decode.generation.answers import Generation, answer_texts, infilled_te
 from dllm_decode.generation.batches import Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
 from dllm_decode.generation.prompts import Rows, read_prompts
+from dllm_decode.generation.streaming import stream_prefixes
 from dllm_decode.generation.table import Table, region_starts
 from dllm_decode.models.load import load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
@@ -132,6 +133,11 @@ class DiffusionLM:
         denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)
         refuse_causal(denoiser, denoiser.device, type(module).__name__)
         return cls(denoiser, tokenizer, name=type(module).__name__)
+
+    def __repr__(self) -> str:
+        """Say the name, the kind of denoiser, and where it lies."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<DiffusionLM {self.name}: {type(self.denoiser).__name__} on {self.device}, {dtype}>"
 
     @property
     def special(self) -> SpecialTokens:
@@ -291,6 +297,64 @@ class DiffusionLM:
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         parts = decode_parts(self.denoiser, self.device, table, resolved, Options(seed, batch_size, row_ids))
         return ((rows.tolist(), self._with_texts(part)) for rows, part in parts)
+
+    def stream_tokens(
+        self,
+        prompts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        gen_length: int | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        chat: Chat = "auto",
+        **overrides: Any,
+    ) -> Iterator[tuple[int, str]]:
+        """Decode as `generate` does, and yield each answer's text as it grows from its left end.
+
+        What is yielded is the text of the committed prefix: the positions before the first undecided one, up to the first
+        EOS or EOT. A schedule that decides the end first keeps its texts for late; one that decides blocks from left to
+        right streams them block by block. Where a reviser may change what was decided, nothing is certain before the
+        last forward, and each answer comes once, whole. Asks the device once a forward.
+
+        Args:
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), token ids, lists
+                of them, a (B, P) int64 tensor or array, padded on the left, or what a tokenizer returns. Where the model
+                has a chat template, a text is a user's message to it (see `chat`).
+            strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
+                fits best.
+            gen_length: Tokens to generate; the strategy's if not given.
+            steps: Denoising steps; the strategy's if not given.
+            temperature: Gumbel temperature; the strategy's if not given.
+            seed: Seed of all randomness.
+            batch_size: Rows of a forward, at most; 16 if not given. Answers are those of each prompt alone, whatever the
+                size.
+            row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
+            attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            chat: "auto" gives a text to the model's chat template, as a user's message, if it has one and the text holds
+                none of the template's special tokens yet; "on" does in any case; "off" takes texts as they are, and joins
+                the texts of messages. Messages that end with the assistant's are continued there.
+            **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
+
+        Yields:
+            A prompt's place among `prompts` and its answer's text so far, which begins with the text yielded for it
+            before. The last of each place is the text that `generate` gives.
+
+        Raises:
+            ConfigError: The strategy, the budget or a prompt is wrong; said by the call itself, before anything is
+                decoded.
+            ContractError: A part of the strategy, or the model, broke its contract; said between two yields.
+            ModelError: The model came without a tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ModelError("stream_tokens: this model came without a tokenizer, so there are no texts; use stream().")
+        changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
+        options = Options(seed, batch_size, row_ids)
+        return stream_prefixes(self.denoiser, self.device, table, resolved, options, self.tokenizer)
 
     def _tail(
         self,

@@ -46,6 +46,18 @@ class Options:
         """
         check_seed(self.seed)
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a forward, at most.
+
+        Raises:
+            ConfigError: It is below 1.
+        """
+        size = DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
+        if size < 1:
+            raise ConfigError(f"batch_size should be at least 1, got {size}.")
+        return size
+
 
 def decode_table(
     denoiser: Denoiser, device: torch.device, table: Table, strategy: Strategy, options: Options
@@ -89,10 +101,8 @@ def decode_parts(
     Rows that are watched step by step are decoded in the order they are given in, one batch after another.
     """
     count = table.tokens.shape[0]
-    size = DEFAULT_BATCH_SIZE if options.batch_size is None else options.batch_size
-    if size < 1:
-        raise ConfigError(f"batch_size should be at least 1, got {size}.")
-    identities = _row_ids(options.row_ids, count)
+    size = options.rows_at_once
+    identities = row_identities(options.row_ids, count)
     watched = trace is not None or options.on_step is not None
     pooled = count > size > 1 and not watched and can_share_forwards(strategy)
 
@@ -132,7 +142,7 @@ def _written(
         started = time.perf_counter()
 
 
-def _row_ids(row_ids: Sequence[int] | Tensor | None, count: int) -> Tensor:
+def row_identities(row_ids: Sequence[int] | Tensor | None, count: int) -> Tensor:
     """Return (N,) int64 identities of the rows."""
     if row_ids is None:
         return torch.arange(count)
