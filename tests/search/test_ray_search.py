@@ -27,7 +27,7 @@ from tests.support.ray_processes import kill_a_worker, workers
 
 ray = pytest.importorskip("ray")
 slow = pytest.mark.slow
-TRIALS = 6
+TRIALS = 10
 FEW: dict[str, Any] = {
     "trials": TRIALS,
     "examples": 8,
@@ -132,7 +132,7 @@ class Driver:
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for something while it runs."""
         # Looking on takes time too, from everybody.
-        until(lambda: condition() or self.process.poll() is not None, seconds=300, pause=0.3)
+        until(lambda: condition() or self.process.poll() is not None, seconds=300, pause=0.1)
         assert self.process.poll() is None, self.log.read_text()
 
     def kill(self) -> None:
