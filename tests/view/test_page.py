@@ -165,3 +165,21 @@ def test_generate_writes_a_page_of_what_it_printed(tmp_path, capsys):
         decode["texts"][str(token)] for token in played(decode["rows"][0])[0] if token not in decode["ends"]
     )
     assert text.strip() == capsys.readouterr().out.strip()
+
+
+def test_an_evaluation_keeps_the_traces_of_its_first_examples(tmp_path, capsys):
+    command = ["eval", "--task", "square", "--strategy", "said", "--limit", "4", "--no-cache", "--dtype", "float32"]
+    assert main([*command, "--keep-traces", "3", "--out", str(tmp_path / "run.json")]) == 0
+    outcomes = json.loads((tmp_path / "run.json").read_text())["outcomes"]
+    (decode,) = data_of(Trace.from_jsonl(tmp_path / "run.traces.jsonl").to_html())["decodes"]
+    assert [row["forwards"] for row in decode["rows"]] == [one["forward_passes"] for one in outcomes[:3]]
+    for row, outcome in zip(decode["rows"], outcomes[:3], strict=True):
+        tokens = played(row)[0]
+        ends = [place for place, token in enumerate(tokens) if token in decode["ends"]]
+        answer = tokens[: ends[0]] if ends else tokens
+        assert "".join(decode["texts"][str(token)] for token in answer).startswith(outcome["text"])
+
+
+def test_traces_of_an_evaluation_need_a_file_beside_them(capsys):
+    assert main(["eval", "--task", "square", "--limit", "1", "--keep-traces", "1"]) == 2
+    assert "give --out FILE" in capsys.readouterr().err
