@@ -21,7 +21,7 @@ from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.about import tell_about
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
-from dllm_decode.generation.batches import Options, decode_parts, decode_table
+from dllm_decode.generation.batches import OnRows, Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
 from dllm_decode.generation.prompts import read_prompts
 from dllm_decode.generation.streaming import stream_prefixes
@@ -223,6 +223,7 @@ class DiffusionLM:
         chat: Chat = "auto",
         on_step: OnStep | None = None,
         trace: bool = False,
+        progress: OnRows | None = None,
         **overrides: Any,
     ) -> Generation:
         """Append `gen_length` positions to every prompt and decode them.
@@ -248,6 +249,7 @@ class DiffusionLM:
             on_step: Called after every commit; its columns are those of `Generation.canvas`.
             trace: Whether to keep every commit in `Generation.trace`. Rows that are watched, by either, are decoded in
                 batches in the order of the prompts.
+            progress: Called with how many rows are finished, and of how many, whenever some are.
             **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
 
         Raises:
@@ -256,7 +258,7 @@ class DiffusionLM:
         """
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
-        options = Options(seed, batch_size, row_ids, on_step, trace)
+        options = Options(seed, batch_size, row_ids, on_step, trace, progress)
         decoded = decode_table(self.denoiser, self.device, table, resolved, options)
         tell_about(decoded, table, self.tokenizer, self.special, model=self.name, seed=seed)
         return self._with_texts(decoded)

@@ -17,7 +17,8 @@ FILE = Path(__file__).resolve().parent / "said-beside-llada.svg"
 PROMPT, POSITIONS, STRATEGIES = "Sort the line: Paul, Anna, Carl, Ben.", 16, ("llada", "said")
 CELL, GAP, LEFT, TOP = 20, 50, 34, 66
 COLOURS = {"all": "#0072b2", "scaffold": "#0072b2", "easy": "#e69f00", "hard": "#009e73"}
-STYLE = """text{font:12px system-ui,sans-serif;fill:#1a1a1a}.soft{fill:#595959}.grid{fill:#ededea}.title{font-weight:600;font-size:14px}
+STYLE = """text{font:12px system-ui,sans-serif;fill:#1a1a1a}.soft{fill:#595959}.grid{fill:#ededea}
+.title{font-weight:600;font-size:14px}
 @media (prefers-color-scheme:dark){text{fill:#ececec}.soft{fill:#adadad}.grid{fill:#2b2f34}}"""
 
 

@@ -120,9 +120,11 @@ def evaluate(
         if out is not None:
             write_atomically(out, json.dumps(done.to_dict(), ensure_ascii=False, indent=1) + "\n")
             if keep_traces and isinstance(executor, InProcess):
-                where = {"split": split, "data": data, "limit": limit, "chat": options.chat(chat)}
-                file = out.with_suffix(".traces.jsonl")
-                traced(executor.lm, chosen, done, keep_traces, **where).to_jsonl(file)
+                file, how = out.with_suffix(".traces.jsonl"), options.chat(chat)
+                first = traced(
+                    executor.lm, chosen, done, keep_traces, split=split, data=data, limit=limit, chat=how
+                )
+                first.to_jsonl(file)
                 note(f"traces written to {file}; dllm-decode view {file} -o page.html shows them")
     if as_json:
         print_json(done.record.to_dict())

@@ -11,6 +11,7 @@ import typer
 
 from dllm_decode.commands import options
 from dllm_decode.commands.output import messages, note, print_json, read_stdin
+from dllm_decode.commands.progress import bar
 from dllm_decode.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +54,6 @@ def generate(
     options.writable(page)
     chosen = options.chat(chat)
     texts = _read_prompts(prompts)
-    from dllm_decode.evaluate.record import versions
     from dllm_decode.files import write_atomically
     from dllm_decode.generation.chat import what_is_done
 
@@ -63,7 +63,11 @@ def generate(
         resolved = options.fitting_strategy(lm, strategy, changed, gen_length=length, prompts=texts)
     traced = trace is not None or page is not None
     run = partial(lm.generate, texts, resolved, seed=seed, batch_size=batch_size, chat=chosen, trace=traced)
-    out = run(on_step=None) if not watch else _watched(lm, texts, resolved.gen_length, chosen, run)
+    if watch:
+        out = _watched(lm, texts, resolved.gen_length, chosen, run)
+    else:
+        with bar(f"generate · {resolved.name}", len(texts)) as report:
+            out = run(progress=report)
     options.tell_warm_up(lm)
     if out.trace is not None:
         if trace is not None:
@@ -72,6 +76,9 @@ def generate(
             write_atomically(page, out.trace.to_html())
     passes = out.forward_passes.tolist()
     if as_json:
+        # Loads statistics that a decode has no use for.
+        from dllm_decode.evaluate.record import versions
+
         results: list[dict[str, Any]] = [
             {"prompt": prompt, "text": text, "tokens": tokens, "forward_passes": forwards}
             for prompt, text, tokens, forwards in zip(
@@ -112,7 +119,7 @@ def _watched(
 
     console = messages()
     if not console.is_terminal or lm.tokenizer is None:
-        return run(on_step=None)
+        return run()
     decode, ends = lm.tokenizer.decode, lm.special.ends
     rows = read_prompts(texts, None, lm.tokenizer, lm.denoiser, infill=False, chat=chat)
     watch = Watch(

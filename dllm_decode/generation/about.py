@@ -60,7 +60,7 @@ def _tokens(trace: Trace, starts: list[list[int]], answer: int | None) -> list[i
     found = {token for start in starts for token in (start if answer is None else start[-answer:])}
     parts = [event.tokens[event.open | event.chosen] for event in trace.events]
     if parts:
-        found.update(torch.cat(parts).unique().tolist())
+        found.update(torch.bincount(torch.cat(parts)).nonzero()[:, 0].tolist())
     return sorted(found)
 
 

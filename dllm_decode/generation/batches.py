@@ -6,7 +6,7 @@ Knows canvases and the order of rows; what the rows mean is the caller's busines
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,6 +27,9 @@ from dllm_decode.strategy.strategy import Strategy
 
 DEFAULT_BATCH_SIZE = 16
 
+OnRows = Callable[[int, int], None]
+"""Called with (rows finished, rows in all)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -37,6 +40,7 @@ class Options:
     row_ids: Sequence[int] | Tensor | None = None
     on_step: OnStep | None = None
     trace: bool = False
+    progress: OnRows | None = None
 
     def __post_init__(self) -> None:
         """Refuse a seed that the noise would take for another one.
@@ -78,11 +82,14 @@ def decode_table(
     """
     kept = Trace() if options.trace else None
     passes = torch.zeros(table.tokens.shape[0], dtype=torch.int64)
-    calls, seconds = 0, 0.0
+    calls, seconds, done = 0, 0.0, 0
     for rows, part in decode_parts(denoiser, device, table, strategy, options, kept):
         passes[rows] = part.forward_passes
         calls += part.model_calls
         seconds += part.seconds
+        done += len(rows)
+        if options.progress:
+            options.progress(done, table.tokens.shape[0])
     return Generation.of(table, strategy, passes, calls, seconds, kept)
 
 

@@ -52,3 +52,23 @@ def test_on_a_terminal_the_answer_fills_in_on_stderr(capsys, monkeypatch):
     assert main(["generate", PROMPT, "--gen-length", "16", "--watch"]) == 0
     shown = capsys.readouterr()
     assert "16 of 16 decided" in shown.err and "decided" not in shown.out
+
+
+def test_a_bar_counts_finished_prompts_on_a_terminal_and_leaves_stdout_alone(capsys, monkeypatch):
+    command = ["generate", PROMPT, "Sort the line: Ida, Hugo.", "Add 2 and 3.", "--gen-length", "8", "--batch-size", "2"]
+    assert main(command) == 0
+    plain = capsys.readouterr()
+    assert "/3" not in plain.err
+    monkeypatch.setattr(
+        "dllm_decode.commands.progress.messages", lambda: Console(stderr=True, force_terminal=True, width=100)
+    )
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    assert "3/3" in shown.err and shown.out == plain.out
+
+
+def test_progress_is_told_of_every_row_once_and_in_order():
+    seen = []
+    lm = DiffusionLM.from_pretrained("tiny")
+    lm.generate([PROMPT] * 5, "said", gen_length=8, batch_size=2, progress=lambda done, of: seen.append((done, of)))
+    assert seen[-1] == (5, 5) and [done for done, _ in seen] == sorted({done for done, _ in seen})
