@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer import rich_utils
 
-from dllm_decode.commands import bench, evaluate, generate, listings, new_plugin, reproduce, settings
+from dllm_decode.commands import bench, evaluate, generate, listings, new_plugin, reproduce, settings, view
 from dllm_decode.commands.output import streams
 from dllm_decode.errors import ConfigError, DecodeError
 
@@ -28,6 +28,7 @@ BUILT_IN: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "eval": evaluate.evaluate,
     "reproduce": reproduce.reproduce,
+    "view": view.view,
     "strategies": listings.strategies,
     "settings": settings.settings,
     "show": listings.show,

@@ -13,6 +13,7 @@ from dllm_decode.commands import options
 from dllm_decode.commands.costs import tell_cost
 from dllm_decode.commands.output import note, print_json, results
 from dllm_decode.commands.running import held_executor, progress
+from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.settings import published_length
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
+    keep_traces: Annotated[
+        int,
+        typer.Option("--keep-traces", min=0, help="Decode the first N examples again, and keep their traces beside --out."),
+    ] = 0,
     run_programs: options.RunPrograms = False,
     estimate: options.EstimateOnly = False,
     cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
@@ -74,8 +79,12 @@ def evaluate(
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = options.known_strategy(strategy, changed)
     options.writable(out)
+    if keep_traces and (out is None or workers is not None):
+        raise ConfigError("--keep-traces writes OUT.traces.jsonl with the model here: give --out FILE, and no --workers")
     with ExitStack() as stack:
         from dllm_decode.evaluate import evaluate as evaluation
+        from dllm_decode.evaluate.executors import InProcess
+        from dllm_decode.evaluate.traces import traced
         from dllm_decode.files import write_atomically
 
         if dtype is None and model == "tiny":
@@ -112,6 +121,13 @@ def evaluate(
             note(line)
         if out is not None:
             write_atomically(out, json.dumps(done.to_dict(), ensure_ascii=False, indent=1) + "\n")
+            if keep_traces and isinstance(executor, InProcess):
+                file, how = out.with_suffix(".traces.jsonl"), options.chat(chat)
+                first = traced(
+                    executor.lm, chosen, done, keep_traces, split=split, data=data, limit=limit, chat=how
+                )
+                first.to_jsonl(file)
+                note(f"traces written to {file}; dllm-decode view {file} -o page.html shows them")
     if as_json:
         print_json(done.record.to_dict())
     else:

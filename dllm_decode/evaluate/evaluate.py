@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,29 @@ LOOKED_AT = 50
 DEFAULT_LENGTH = Strategy.model_fields["gen_length"].default
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
     """What came out: one outcome per example in the task's order, and the record of the run."""
 
     outcomes: tuple[Outcome, ...]
     record: RunRecord
+
+    def __repr__(self) -> str:
+        """Say what was run on what, how good it was and what it cost."""
+        return f"<Evaluation of {self._line()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a paragraph, for notebooks."""
+        return f"<p>{escape(self._line())}</p>"
+
+    def _line(self) -> str:
+        record = self.record
+        low, high = record.accuracy_interval
+        return (
+            f"{record.strategy.name} {record.strategy.digest()} on {record.task} ({record.data or record.split}): "
+            f"{record.accuracy:.1%} (95 % {low:.1%} to {high:.1%}; n = {record.n}), "
+            f"{record.forward_passes:.2f} forward passes an answer, {record.seconds:.2f} s"
+        )
 
     @property
     def correct(self) -> list[bool]:

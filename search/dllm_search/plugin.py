@@ -68,7 +68,7 @@ def run(
     **options: Any,
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
-    from dllm_decode.commands.output import note
+    from dllm_decode.commands.output import messages, note
     from dllm_decode.programs import permitted, require_for
     from dllm_decode.strategy.strategy import parse_override
 
@@ -88,11 +88,13 @@ def run(
     from dllm_search.tuning import tune, tune_all
 
     try:
-        if len(task) == 1:
-            folder = results_folder(task[0]) if out is None else out
-            results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
-        else:
-            results = tune_all(model, tasks, out=out or results_folder(), **own, **options)
+        # A line a trial is said; between the lines a terminal shows that work goes on.
+        with messages().status(f"searching · {', '.join(task)}"):
+            if len(task) == 1:
+                folder = results_folder(task[0]) if out is None else out
+                results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
+            else:
+                results = tune_all(model, tasks, out=out or results_folder(), **own, **options)
     except KeyboardInterrupt:
         note("interrupted; nothing is lost, the same command goes on from here")
         raise

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from dllm_decode.tasks.base import Task
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TuneResult:
     """What a search came to."""
 
@@ -74,6 +74,11 @@ class TuneResult:
     def front(self) -> tuple[Candidate, ...]:
         """What no other tried strategy beats in both accuracy and forward passes, cheapest first."""
         return self.report.front
+
+    def __repr__(self) -> str:
+        """Say what was chosen, and what is to be read where."""
+        where = f", written to {self.folder}" if self.folder is not None else ""
+        return f"<TuneResult: {self.strategy!r}, best of {len(self.study.trials)} trials{where}; .table, .front, .report>"
 
     def _repr_markdown_(self) -> str:
         return self.report.markdown()
