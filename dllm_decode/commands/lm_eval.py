@@ -6,7 +6,7 @@ import typer
 
 
 def lm_eval(context: typer.Context) -> None:
-    """Run lm-evaluation-harness with a strategy: --model_args pretrained=...,strategy=... --tasks ...; all options are its own."""
+    """Run lm-evaluation-harness with a strategy: --model_args pretrained=...,strategy=... --tasks ...; its own options."""
     from dllm_decode.harness.command import run
 
     run(context.args)

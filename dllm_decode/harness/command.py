@@ -63,11 +63,12 @@ def _check(parsed: Any) -> None:
     named = config.tasks.split(",") if isinstance(config.tasks, str) else [n for t in config.tasks for n in t.split(",")]
     names = [name for name in named if not name.endswith(".yaml") and "*" not in name]
     # Looking through all tasks takes seconds, so local ones are looked at first.
-    known: list[str] = []
+    own: list[str] = []
     if config.include_path:
-        known = TaskManager(include_path=config.include_path, include_defaults=False).all_tasks
-    if set(names) - set(known):
+        own = TaskManager(include_path=config.include_path, include_defaults=False).all_tasks
+    known = own
+    if set(names) - set(own):
         known = TaskManager(include_path=config.include_path).all_tasks
     for name in names:
         if name not in known:
-            raise ConfigError(f"lm-eval: {unknown_task(name, known)}")
+            raise ConfigError(f"lm-eval: {unknown_task(name, own, known)}")

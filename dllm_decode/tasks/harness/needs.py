@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -20,7 +21,14 @@ def require_lm_eval() -> None:
         )
 
 
-def unknown_task(name: str, known: Sequence[str]) -> str:
-    """Say that lm-evaluation-harness has no such task; it has too many to name them."""
-    said, _, _ = unknown_name("task", name, known).partition(" Known: ")
-    return f"{said} `lm-eval ls tasks` names them; --include-path FOLDER adds your own"
+def unknown_task(name: str, own: Sequence[str], known: Sequence[str]) -> str:
+    """Say that lm-evaluation-harness has no such task; it has too many to name them.
+
+    Args:
+        name: What was given.
+        own: Tasks of the user's folder, of which the nearest is named first.
+        known: All tasks.
+    """
+    near = own if difflib.get_close_matches(name, own) else known
+    said, _, _ = unknown_name("task", name, near).partition(" Known: ")
+    return f"{said} `lm-eval ls tasks` names them all; --include-path FOLDER adds your own"
