@@ -21,6 +21,10 @@ class ConfigError(DecodeError):
     """A strategy, an override or an argument that does not validate; the message carries the path."""
 
 
+class FailedPartError(ConfigError):
+    """A part that raised an exception when it was asked whether it can serve; the message names it and its plugin."""
+
+
 class PluginError(DecodeError):
     """A plugin that could not be loaded, or two that register one name."""
 

@@ -22,9 +22,9 @@ from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generation.batches import Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
-from dllm_decode.generation.prompts import Rows, read_prompts
+from dllm_decode.generation.prompts import read_prompts
 from dllm_decode.generation.table import Table, region_starts
-from dllm_decode.models.load import load_model
+from dllm_decode.models.load import FACTORY, call_factory, load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
@@ -71,13 +71,14 @@ class DiffusionLM:
         tokenizer: Tokenizer | None = None,
         compile: bool = False,
     ) -> Self:
-        """Load an embedded model, a checkpoint folder or a model of the hub.
+        """Load an embedded model, a checkpoint folder or a model of the hub, or let a function of yours make one.
 
         Args:
-            name_or_path: "tiny", a folder, or a hub id such as "GSAI-ML/LLaDA-8B-Instruct".
+            name_or_path: "tiny", a folder, a hub id such as "GSAI-ML/LLaDA-8B-Instruct", or "package.module:function",
+                which is called without arguments and returns a `DiffusionLM`.
             dtype: Of the weights; None or "auto" is the checkpoint's on CUDA and float32 on the CPU.
             device: None is CUDA where there is one, else the CPU.
-            device_map: As in accelerate, which must be installed; instead of `device`.
+            device_map: As in accelerate; instead of `device`.
             eot_token_id: The end-of-turn token where neither tokenizer nor format tells.
             mask_token_id: The mask token where neither config nor tokenizer tells.
             tokenizer: Used instead of the checkpoint's.
@@ -86,6 +87,16 @@ class DiffusionLM:
         Raises:
             ModelError: There is no such model, or it cannot be used; the message says what to do.
         """
+        if isinstance(name_or_path, str) and FACTORY.fullmatch(name_or_path):
+            asked = (dtype, device, device_map, eot_token_id, mask_token_id, tokenizer)
+            if any(each is not None for each in asked):
+                raise ModelError(f"{name_or_path}: dtype, device, ids and tokenizer are the function's; leave them out.")
+            lm = call_factory(name_or_path)
+            if not isinstance(lm, cls):
+                raise ModelError(f"{name_or_path} should return a {cls.__name__}, got {type(lm).__name__}.")
+            if compile:
+                lm.compile()
+            return lm
         loaded = load_model(
             name_or_path,
             placement=Placement(dtype, device, device_map),
@@ -105,7 +116,7 @@ class DiffusionLM:
         *,
         vocab_size: int,
         mask_token_id: int,
-        eos_token_id: int | None = None,
+        eos_token_id: int | Sequence[int] | None = None,
         eot_token_id: int | None = None,
         max_length: int | None = None,
         tokenizer: Tokenizer | None = None,
@@ -117,7 +128,7 @@ class DiffusionLM:
             module: Takes tokens, and may take a mask of padding (`attention_mask` or `valid`) and a time.
             vocab_size: V, the logits of a column.
             mask_token_id: The token of undecided positions.
-            eos_token_id: Ends an answer; None where the model has no such token.
+            eos_token_id: Ends an answer, as do all of several; None where the model has no such token.
             eot_token_id: Ends a turn; None where the model has no such token.
             max_length: The longest canvas the module takes, in tokens; None if any.
             tokenizer: None to work with token ids only.
@@ -127,7 +138,9 @@ class DiffusionLM:
         Raises:
             ModelError: The module is causal, takes other arguments, or gives something else than logits.
         """
-        special = SpecialTokens(mask_token_id, eos_token_id, eot_token_id, line_breaks(tokenizer))
+        every_eos = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
+        eos, more = next(iter(every_eos), None), tuple(every_eos[1:])
+        special = SpecialTokens(mask_token_id, eos, eot_token_id, line_breaks(tokenizer), more)
         denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)
         refuse_causal(denoiser, denoiser.device, type(module).__name__)
         return cls(denoiser, tokenizer, name=type(module).__name__)
@@ -302,15 +315,9 @@ class DiffusionLM:
             strategy, self, changes=changes, gen_length=changes.get("gen_length"), prompts=prompts
         )
         resolved = found.strategy.check()
-        rows = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False, chat=chat)
-        self._check_context(rows, resolved.gen_length)
-        count, width = rows.tokens.shape
-        tail = rows.tokens.new_full((count, resolved.gen_length), self.special.mask)
-        tokens = torch.cat([rows.tokens, tail], dim=1)
-        valid = torch.cat([rows.valid, torch.ones_like(tail, dtype=torch.bool)], dim=1)
-        undecided = torch.zeros_like(valid)
-        undecided[:, width:] = True
-        return resolved, Table(tokens, valid, undecided, prompt_length=width)
+        table = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False, chat=chat)
+        self._check_context(table, resolved.gen_length)
+        return resolved, table.extended(resolved.gen_length, self.special.mask)
 
     def _with_texts(self, decoded: Generation) -> Generation:
         """Add the texts of the answers, cut where they end."""
@@ -363,25 +370,23 @@ class DiffusionLM:
         """
         if "gen_length" in overrides:
             raise ConfigError("gen_length: infill() decides the masks that stand in a text; add masks to it.")
-        rows = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
-        self._check_context(rows, 0)
-        tokens = rows.tokens.clone()
-        undecided = (tokens == self.special.mask) & rows.valid
+        table = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
+        self._check_context(table, 0)
+        table = replace(table, tokens=table.tokens.clone())  # it is decoded in place, and may be the caller's
         changes = _given(steps=steps, temperature=temperature) | overrides
-        regions = (tokens.shape[1] - region_starts(undecided)).tolist()
+        regions = (table.tokens.shape[1] - region_starts(table.undecided)).tolist()
         found = resolve(strategy, self, changes=changes, gen_length=max(regions), prompts=texts).strategy
         for region in sorted(set(regions)):
             resolved = found.override({"gen_length": region}).check()
-        table = Table(tokens, rows.valid, undecided, prompt_length=None)
         options = Options(seed, batch_size, row_ids, on_step, trace)
         decoded = decode_table(self.denoiser, self.device, table, resolved, options)
         if self.tokenizer is None:
             return decoded
-        return replace(decoded, _texts=infilled_texts(self.tokenizer, tokens, rows.valid))
+        return replace(decoded, _texts=infilled_texts(self.tokenizer, table.tokens, table.valid))
 
-    def _check_context(self, rows: Rows, gen_length: int) -> None:
+    def _check_context(self, table: Table, gen_length: int) -> None:
         limit = self.denoiser.max_length
-        lengths = rows.valid.sum(1)  # (N,)
+        lengths = table.valid.sum(1)  # (N,)
         if limit is None or not lengths.numel() or int(lengths.max()) + gen_length <= limit:
             return
         if gen_length > limit:
@@ -410,8 +415,8 @@ class DiffusionLM:
         limit = self.denoiser.max_length
         if limit is None:
             return []
-        rows = read_prompts(prompts, None, self.tokenizer, self.denoiser, infill=infill, chat=chat)
-        lengths = rows.valid.sum(1) + (0 if infill else gen_length)  # (N,)
+        table = read_prompts(prompts, None, self.tokenizer, self.denoiser, infill=infill, chat=chat)
+        lengths = table.valid.sum(1) + (0 if infill else gen_length)  # (N,)
         return [int(place) for place in (lengths > limit).nonzero()[:, 0]]
 
 

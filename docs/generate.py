@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from dllm_decode.testing.isolation import isolated_registry
+from docs.fields_page import fields_page
 from docs.hooks_page import hooks_page
 from docs.parts_page import parts_page
 
@@ -18,7 +19,11 @@ FOLDER = Path(__file__).resolve().parent
 def pages() -> dict[str, str]:
     """Return file name -> text of every generated page; installed plugins do not count."""
     with isolated_registry() as registry:
-        return {"hooks.md": hooks_page() + "\n", "parts.md": parts_page(registry) + "\n"}
+        return {
+            "fields.md": fields_page(registry) + "\n",
+            "hooks.md": hooks_page() + "\n",
+            "parts.md": parts_page(registry) + "\n",
+        }
 
 
 def stale() -> list[str]:

@@ -23,7 +23,7 @@ EXAMPLES = ("scheduler=top-k", "scheduler.k=4")
 """Changes that the default strategy takes together."""
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, or a name on the model hub.")
+    str, typer.Option("--model", "-m", help="tiny, a checkpoint folder, a hub id, or package:function that makes one.")
 ]
 StrategySource = Annotated[
     str,

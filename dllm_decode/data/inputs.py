@@ -20,14 +20,22 @@ class SpecialTokens:
 
     mask: int
     eos: int | None = None
+    """What a row is filled up with behind its end."""
     eot: int | None = None
     newlines: tuple[int, ...] = ()
     """Tokens that are line breaks and nothing but space around them; empty where the tokenizer is unknown."""
+    more_eos: tuple[int, ...] = ()
+    """Further ids that a model uses as EOS."""
+
+    @property
+    def every_eos(self) -> tuple[int, ...]:
+        """The ids that a model uses as EOS, `eos` first."""
+        return () if self.eos is None else (self.eos, *self.more_eos)
 
     @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end an answer, without repetition."""
-        return tuple(dict.fromkeys(i for i in (self.eos, self.eot) if i is not None))
+        return tuple(dict.fromkeys((*self.every_eos, *(() if self.eot is None else (self.eot,)))))
 
     def is_end(self, tokens: Tensor) -> Tensor:
         """Return where tokens of any shape, int64, end an answer: bool of that shape."""

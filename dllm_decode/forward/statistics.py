@@ -97,7 +97,8 @@ def vocabulary_statistics(
         temperature: Gumbel temperature.
         keys: (...) int64, what the noise of each position grows from; needed where temperature > 0.
     """
-    if statistics_kernel.serves(logits, needs, temperature):
+    # The kernel knows two ends.
+    if len(special.ends) <= 2 and statistics_kernel.serves(logits, needs, temperature):
         return statistics_kernel.fused_statistics(logits, special, needs)
     logits = logits.float()  # (..., V) float32
     mask_logit = logits[..., special.mask].clone()

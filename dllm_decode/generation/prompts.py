@@ -25,20 +25,11 @@ from dllm_decode.generation.chat import (
     read_messages,
     render,
 )
+from dllm_decode.generation.table import Table
 from dllm_decode.models.tokenizer import Tokenizer
 
 MASK_TEXT = "[MASK]"
 """How an undecided position is written in a text, whatever the tokenizer calls its mask token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Token rows of one width, padded on the left."""
-
-    tokens: Tensor
-    """(N, P) int64."""
-    valid: Tensor
-    """(N, P) bool; False on padding."""
 
 
 def read_prompts(
@@ -49,8 +40,10 @@ def read_prompts(
     *,
     infill: bool,
     chat: Chat = "auto",
-) -> Rows:
-    """Return the rows of texts, messages, ids, a table of ids or a tokenizer's output, on the CPU unless a tensor.
+) -> Table:
+    """Return the table of texts, messages, ids, rows of ids or a tokenizer's output, on the CPU unless a tensor.
+
+    What holds the mask is undecided.
 
     Args:
         prompts: One text or conversation or list of ids, or a list of them; (B, P) int64; or what a tokenizer returns, a
@@ -70,7 +63,8 @@ def read_prompts(
     if isinstance(prompts, numpy.ndarray) and prompts.dtype.kind in "iu":
         prompts = torch.from_numpy(prompts.astype(numpy.int64))
     if isinstance(prompts, Tensor):
-        rows = _from_tensor(prompts, None if attention_mask is None else torch.as_tensor(attention_mask))
+        given = None if attention_mask is None else torch.as_tensor(attention_mask)
+        table = Table.of(*_from_tensor(prompts, given), denoiser.special.mask)
     elif attention_mask is not None:
         raise ConfigError(
             "attention_mask goes with a (B, P) tensor of prompts; texts and lists are padded for you."
@@ -79,9 +73,10 @@ def read_prompts(
         special = denoiser.special
         pad = (*special.ends, special.mask)[0]
         reader = _Reader(tokenizer, special.mask, infill, chat, message_rule(chat, tokenizer))
-        rows = _pad([reader.tokens(prompt, number) for number, prompt in enumerate(_listed(prompts))], pad)
-    _check_tokens(rows, denoiser, infill)
-    return rows
+        lists = [reader.tokens(prompt, number) for number, prompt in enumerate(_listed(prompts))]
+        table = Table.of(*_pad(lists, pad), special.mask)
+    _check_tokens(table, denoiser, infill)
+    return table
 
 
 def _encoded(encoding: Mapping[str, Any], attention_mask: Any) -> tuple[Any, Any]:
@@ -203,15 +198,17 @@ def _masked_ids(text: str, tokenizer: Tokenizer, mask: int) -> list[int]:
     return ids
 
 
-def _pad(lists: list[list[int]], pad: int) -> Rows:
+def _pad(lists: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Return (N, P) int64 tokens, padded on the left, and (N, P) bool which are no padding."""
     width = max(len(tokens) for tokens in lists)
     table = torch.tensor([[pad] * (width - len(tokens)) + tokens for tokens in lists], dtype=torch.int64)
     lengths = torch.tensor([len(tokens) for tokens in lists])
     valid = torch.arange(width) >= width - lengths[:, None]
-    return Rows(table.reshape(len(lists), width), valid)
+    return table.reshape(len(lists), width), valid
 
 
-def _from_tensor(tokens: Tensor, attention_mask: Tensor | None) -> Rows:
+def _from_tensor(tokens: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return (N, P) int64 tokens and (N, P) bool which are no padding."""
     if tokens.dim() == 1:
         tokens = tokens[None]
     if tokens.dim() != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
@@ -222,7 +219,7 @@ def _from_tensor(tokens: Tensor, attention_mask: Tensor | None) -> Rows:
         raise ConfigError("there are no prompts: the tensor has no rows.")
     tokens = tokens.long()
     if attention_mask is None:
-        return Rows(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        return tokens, torch.ones_like(tokens, dtype=torch.bool)
     valid = (attention_mask if attention_mask.dim() == 2 else attention_mask[None]).to(tokens.device).bool()
     if valid.shape != tokens.shape:
         raise ConfigError(
@@ -230,18 +227,18 @@ def _from_tensor(tokens: Tensor, attention_mask: Tensor | None) -> Rows:
         )
     if bool((valid[:, :-1] & ~valid[:, 1:]).any()):
         raise ConfigError("attention_mask: padding should be on the left of a prompt, zeros before ones.")
-    return Rows(tokens, valid)
+    return tokens, valid
 
 
-def _check_tokens(rows: Rows, denoiser: Denoiser, infill: bool) -> None:
-    outside = (rows.tokens < 0) | (rows.tokens >= denoiser.vocab_size)
+def _check_tokens(table: Table, denoiser: Denoiser, infill: bool) -> None:
+    outside = (table.tokens < 0) | (table.tokens >= denoiser.vocab_size)
     if bool(outside.any()):
         number, column = outside.nonzero()[0].tolist()
         raise ConfigError(
-            f"prompt {number}: token id {int(rows.tokens[number, column])} is outside the vocabulary of "
+            f"prompt {number}: token id {int(table.tokens[number, column])} is outside the vocabulary of "
             f"{denoiser.vocab_size} entries."
         )
-    masked = ((rows.tokens == denoiser.special.mask) & rows.valid).any(1)  # (N,)
+    masked = table.undecided.any(1)  # (N,)
     if infill and not bool(masked.all()):
         number = int((~masked).nonzero()[0])
         raise ConfigError(f"text {number} holds no {MASK_TEXT}: there is nothing to fill in.")

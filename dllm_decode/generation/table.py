@@ -6,6 +6,7 @@ Knows columns and lengths; what the rows mean is the caller's business.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,9 +23,24 @@ class Table:
     valid: Tensor
     """(N, L) bool; False on padding."""
     undecided: Tensor
-    """(N, L) bool, at least one column in every row."""
+    """(N, L) bool; what is to be decided."""
     prompt_length: int | None
     """Columns before the generation region; None for infill: those before a row's first undecided one."""
+
+    @classmethod
+    def of(cls, tokens: Tensor, valid: Tensor, mask_id: int) -> Self:
+        """Return the table of (N, L) int64 rows in which what holds the mask is undecided, padding apart."""
+        return cls(tokens, valid, (tokens == mask_id) & valid, None)
+
+    def extended(self, columns: int, mask_id: int) -> Table:
+        """Return a table with a generation region of so many columns behind every row."""
+        width = self.tokens.shape[1]
+        tail = self.tokens.new_full((len(self.tokens), columns), mask_id)
+        new = torch.ones_like(tail, dtype=torch.bool)
+        tokens, valid, undecided = (
+            torch.cat(pair, 1) for pair in ((self.tokens, tail), (self.valid, new), (self.undecided, new))
+        )
+        return Table(tokens, valid, undecided, width)
 
     def canvas(self, rows: Tensor, mask_id: int, device: torch.device) -> Canvas:
         """Return the canvas of (R,) int64 `rows`, without the columns that are padding in all of them."""

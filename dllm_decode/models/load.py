@@ -5,8 +5,10 @@ Knows where checkpoints lie; which family reads one is asked of the registry.
 
 from __future__ import annotations
 
-import json
+import importlib
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 from dllm_decode.errors import DataError, ModelError, unknown_name
 from dllm_decode.files import user_path
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.models.adapter import base_of, is_adapter, merge_adapter
+from dllm_decode.models.folder import read_json
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.tokenizer import Tokenizer, load_tokenizer, special_tokens
 from dllm_decode.plugins.registry import load_registry
@@ -22,8 +26,11 @@ from dllm_decode.plugins.registry import load_registry
 EMBEDDED = {"tiny": Path(__file__).parents[1] / "tiny"}
 """Models that come with the package, by name."""
 
+FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""`package.module:function`, whose return value is the model."""
+_AS_SAFETENSORS = "give the folder of the model's safetensors"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,25 @@ def load_model(
         ModelError: There is no such model, or it cannot be used; the message says what to do.
     """
     folder = find_folder(name_or_path)
+    if is_adapter(folder):
+        own = tokenizer or load_tokenizer(folder)
+        base = load_model(
+            base_of(folder),
+            placement=placement,
+            mask_token_id=mask_token_id,
+            eot_token_id=eot_token_id,
+            tokenizer=own,
+        )
+        model = getattr(base.denoiser, "model", None)
+        merge_adapter(folder, model, getattr(_family(base.folder, read_config(base.folder)), "names", {}))
+        return LoadedModel(base.denoiser, base.tokenizer, folder)
     config = read_config(folder)
     family = _family(folder, config)
     if tokenizer is None:
         # A format whose tokenizer is in no tokenizer.json knows how to read its own.
         tokenizer = getattr(family, "load_tokenizer", load_tokenizer)(folder)
     special = special_tokens(
-        config, tokenizer, origin=str(folder), mask_token_id=mask_token_id, eot_token_id=eot_token_id
+        folder, config, tokenizer, mask_token_id=mask_token_id, eot_token_id=eot_token_id
     )
     denoiser: Denoiser = family.load(folder, config, special=special, placement=placement)
     return LoadedModel(denoiser, tokenizer, folder)
@@ -87,6 +106,8 @@ def find_folder(name_or_path: str | Path) -> Path:
         raise ModelError(f"there is no model {error}") from None
     if path.is_dir():
         return path
+    if path.suffix == ".gguf":
+        raise ModelError(f"{text} is a GGUF file, which is not read here; {_AS_SAFETENSORS}.")
     if path.exists():
         raise ModelError(
             f"{text} is a file; give the checkpoint's folder, which holds config.json and the weights."
@@ -100,6 +121,22 @@ def find_folder(name_or_path: str | Path) -> Path:
     )
 
 
+def call_factory(name: str) -> Any:
+    """Return what a factory makes, by its name `package.module:function`; the current folder may hold the package.
+
+    Raises:
+        ModelError: There is none, or it fails.
+    """
+    module, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ModelError(f"the model {name!r} could not be made by {attribute}() of {module}: {reason}") from error
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the content of a checkpoint's `config.json`.
 
@@ -108,21 +145,24 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
+        if gguf := sorted(folder.glob("*.gguf")):
+            raise ModelError(f"{gguf[0]} is a GGUF file, which is not read here; {_AS_SAFETENSORS}.")
         raise ModelError(f"{folder} is no checkpoint: it holds no config.json.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} should hold a JSON object, got {type(config).__name__}.")
-    return config
+    return read_json(path)
 
 
 def _family(folder: Path, config: Mapping[str, Any]) -> Any:
+    if config.get("model_type") == "llada" and any("expert" in field for field in config):
+        raise ModelError(
+            f"{folder} is a LLaDA-MoE: its experts are not carried out here. LLaDA, LLaDA-1.5 and Dream are; a plugin "
+            "may add a family through the hook dllm_denoiser."
+        )
     registry = load_registry()
     names = registry.names("denoiser")
     found = [name for name in names if registry.find("denoiser", name).matches(config)]
-    found = [name for name in found if not getattr(registry.find("denoiser", name), "fallback", False)] or found
+    found = [
+        name for name in found if not getattr(registry.find("denoiser", name), "fallback", False)
+    ] or found
     if len(found) == 1:
         return registry.find("denoiser", found[0])
     model_type = config.get("model_type")
@@ -144,7 +184,10 @@ def _fetch(hub_id: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        folder = Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+        if not any(folder.glob("*.safetensors")):  # older weights are fetched only where there are no others
+            folder = Path(snapshot_download(hub_id, allow_patterns=[*_HUB_FILES, "*.bin"]))
+        return folder
     except LocalEntryNotFoundError:
         reason = "the model hub cannot be reached and no earlier copy is here"
     except GatedRepoError:

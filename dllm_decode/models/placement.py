@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +40,7 @@ class Placement:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-            torch.empty(0, device=device)
+            torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise ModelError(f"device {str(self.device)!r} cannot be used: {reason}.") from None
@@ -63,15 +62,3 @@ class Placement:
         if name not in DTYPES:
             raise ModelError(unknown_name("dtype", name, [*DTYPES, "auto"]))
         return DTYPES[name]
-
-    def checked_map(self) -> str | dict[str, Any] | None:
-        """Return the device map for `from_pretrained`, or None where none was asked for.
-
-        Raises:
-            ModelError: accelerate is not installed.
-        """
-        if self.device_map is not None and importlib.util.find_spec("accelerate") is None:
-            raise ModelError(
-                "device_map= needs the package accelerate: pip install accelerate, or give device=."
-            )
-        return self.device_map

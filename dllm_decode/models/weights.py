@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
+from transformers.initialization import no_init_weights
 
 from dllm_decode.errors import ModelError
 from dllm_decode.models.placement import Placement
@@ -24,8 +25,41 @@ INDEX_FILE = "model.safetensors.index.json"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def stored_dtypes(folder: Path) -> dict[str, torch.dtype | None]:
-    """Return each tensor's dtype by its name in `model.safetensors` or its shards; None is no plain floating point.
+class Stored(NamedTuple):
+    """A tensor as a header describes it."""
+
+    dtype: torch.dtype | None
+    """None is no plain floating point."""
+    shape: tuple[int, ...]
+
+
+class Names:
+    """A checkpoint's tensor names in the model's terms, and back."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        """Take a table from a checkpoint's module names to the model's; `*` is the layer."""
+        self.mapping = _rules(names)
+        """The library's rules: every module has its own, as only the first group of a rule is substituted."""
+        self._back = _rules({ours: theirs for theirs, ours in names.items()})
+
+    def theirs(self, key: str) -> str:
+        """Return what the checkpoint calls a tensor of the model."""
+        for ours, theirs in self._back.items():
+            key, count = re.subn(ours, theirs, key)
+            if count:
+                break
+        return key
+
+
+def _rules(names: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "^" + re.escape(one).replace(r"\*", r"(\d+)") + r"\.": other.replace("*", r"\1") + "."
+        for one, other in names.items()
+    }
+
+
+def stored_tensors(folder: Path) -> dict[str, Stored]:
+    """Return each tensor by its name in `model.safetensors` or its shards.
 
     Raises:
         ModelError: No weights, a missing or truncated file, or an index that names what a shard does not hold.
@@ -42,7 +76,7 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype | None]:
         weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(f"{index} is no index of weights: expected JSON with a `weight_map`.") from None
-    shards: dict[str, dict[str, torch.dtype | None]] = {}
+    shards: dict[str, dict[str, Stored]] = {}
     for name in sorted(set(map(str, weight_map.values()))):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: the weights file {name}, named in {INDEX_FILE}, is missing.")
@@ -50,18 +84,11 @@ def stored_dtypes(folder: Path) -> dict[str, torch.dtype | None]:
     lost = [key for key, name in weight_map.items() if key not in shards[str(name)]]
     if lost:
         raise ModelError(f"{folder}: {INDEX_FILE} names {_some(lost)}, not found in the file it gives.")
-    return {key: dtype for shard in shards.values() for key, dtype in shard.items()}
+    return {key: tensor for shard in shards.values() for key, tensor in shard.items()}
 
 
 def read_model(
-    architecture: Any,
-    folder: Path,
-    config: Any,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    placement: Placement,
-    **options: Any,
+    architecture: Any, folder: Path, config: Any, stored: torch.dtype, placement: Placement, **options: Any
 ) -> tuple[Any, torch.device, dict[str, Any]]:
     """Return a model ready to be asked, the device of its inputs, and the library's loading report.
 
@@ -69,80 +96,61 @@ def read_model(
         architecture: A class of `transformers` with `from_pretrained`.
         folder: The checkpoint.
         config: The model in the architecture's terms.
-        dtype: Of the weights.
-        device: Where they go, unless the placement has a device map.
+        stored: The dtype of the checkpoint's weights.
         placement: What the caller asked for.
         options: Further arguments of `from_pretrained`.
 
     Raises:
         ModelError: The library cannot read the weights, or they do not fit on the devices.
     """
-    mapping = placement.checked_map()
-    if mapping is None and getattr(config, "quantization_config", None):
-        mapping = {"": str(device)}  # quantised weights cannot all be moved afterwards
+    device = placement.resolve_device()
+    dtype = placement.resolve_dtype(stored, device)
+    mapping = placement.device_map
+    if mapping is None and (device.type != "cpu" or getattr(config, "quantization_config", None)):
+        mapping = {"": str(device)}
     try:
-        with _quiet():
+        with _quiet(), no_init_weights():  # weights that are read need no random ones before
             model, report = architecture.from_pretrained(
                 folder, config=config, dtype=dtype, device_map=mapping, output_loading_info=True, **options
             )
     except Exception as error:
         raise ModelError(f"the checkpoint {folder} cannot be read: {' '.join(str(error).split())}") from None
     if "disk" in (getattr(model, "hf_device_map", None) or {}).values():
-        raise ModelError("the model does not fit on the devices of device_map=; weights on disk are not supported.")
-    model.requires_grad_(False)
-    model.train(False)
-    if mapping is None:
-        model.to(device)
-    else:
+        raise ModelError(
+            "the model does not fit on the devices of device_map=; weights on disk are not supported."
+        )
+    if placement.device_map is not None:
         device = model.get_input_embeddings().weight.device
-    return model, device, report
+    return model.requires_grad_(False), device, report
 
 
-def key_mapping(names: Mapping[str, str]) -> dict[str, str]:
-    """Return the library's rules for a table from a checkpoint's module names to the model's; `*` is the layer.
-
-    Every module has a rule of its own, as the library substitutes only the first group of a rule.
-    """
-    return {
-        "^" + re.escape(theirs).replace(r"\*", r"(\d+)") + r"\.": ours.replace("*", r"\1") + "."
-        for theirs, ours in names.items()
-    }
-
-
-def refuse_misfits(
-    origin: Path, report: Mapping[str, Any], names: Mapping[str, str], strange: list[str]
-) -> None:
+def refuse_misfits(origin: Path, report: Mapping[str, Any], names: Names, strange: list[str]) -> None:
     """Refuse a checkpoint whose tensors are not the model's.
 
     Args:
         origin: Its folder.
         report: What `from_pretrained` says of it.
-        names: From a checkpoint's module names to the model's.
+        names: How the checkpoint names them.
         strange: Tensors that are no floating-point numbers, where they should be.
 
     Raises:
         ModelError: Names up to three faults, as the checkpoint names its tensors.
     """
-    back = key_mapping({ours: theirs for theirs, ours in names.items()})
-
-    def known(key: str) -> str:
-        for ours, theirs in back.items():
-            key, count = re.subn(ours, theirs, key)
-            if count:
-                break
-        return key
-
     faults = []
-    if missing := sorted(map(known, report["missing_keys"])):
+    if missing := sorted(map(names.theirs, report["missing_keys"])):
         faults.append(f"lacks {_some(missing)}")
-    if extra := sorted(map(known, report["unexpected_keys"])):
+    extra = sorted(map(names.theirs, report["unexpected_keys"]))
+    # Older files keep what is computed from rope_theta.
+    if extra := [key for key in extra if not key.endswith("rotary_emb.inv_freq")]:
         faults.append(f"holds {_some(extra)}, which the model has no place for")
     faults += [
-        f"holds {known(key)} of shape {tuple(given)} where config.json asks for {tuple(wanted)}"
+        f"holds {names.theirs(key)} of shape {tuple(given)} where config.json asks for {tuple(wanted)}"
         for key, given, wanted in sorted(report["mismatched_keys"])
     ]
     if strange:
-        faults.append(f"holds {_some(strange)} in a quantised or integer format without a quantization_config")
+        faults.append(
+            f"holds {_some(strange)} in a quantised or integer format without a quantization_config"
+        )
     if faults:
         more = f"; and {len(faults) - 3} faults more" if len(faults) > 3 else ""
         raise ModelError(f"the checkpoint {origin} " + "; ".join(faults[:3]) + more + ".")
@@ -171,10 +179,13 @@ def refuse_other_head(folder: Path, head: str, embedding: str) -> None:
         )
 
 
-def _header(file: Path) -> dict[str, torch.dtype | None]:
+def _header(file: Path) -> dict[str, Stored]:
     try:
         with safe_open(file, framework="pt") as tensors:
-            return {key: _DTYPES.get(tensors.get_slice(key).get_dtype()) for key in tensors.keys()}  # noqa: SIM118
+            slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118
+            return {
+                key: Stored(_DTYPES.get(each.get_dtype()), tuple(each.get_shape())) for key, each in slices.items()
+            }
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{file} is truncated or no safetensors file ({error}). Download or copy it again."

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, ValidationError
 
-from dllm_decode.errors import ConfigError, DataError, DecodeError, readable, shown
+from dllm_decode.errors import ConfigError, DataError, DecodeError, FailedPartError, readable, shown
 from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.base import Frozen, PartConfig, as_list, part_of, refuse_unknown_fields
 from dllm_decode.parts.block import BlockConfig
@@ -236,7 +236,8 @@ def _asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
     """Return what a part answers.
 
     Raises:
-        ConfigError: It refuses, or fails; then part and plugin are named.
+        ConfigError: It refuses.
+        FailedPartError: It, or a part that it holds, raised an exception.
     """
     try:
         return question()
@@ -248,7 +249,7 @@ def _asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
         failed = [one for one in (part, *owners) if isinstance(one, PartConfig)][-1]
         whose = load_registry().origin(failed.kind, failed.name)
         said = f"{failed.kind}: {failed.name!r} ({whose}) failed: {type(error).__name__}: {error}"
-        raise ConfigError(said) from error
+        raise FailedPartError(said) from error
 
 
 def _parts(holder: Any, path: str) -> Iterator[tuple[str, PartConfig]]:

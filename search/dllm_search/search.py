@@ -61,6 +61,8 @@ class Search:
 
     def begin(self, study: optuna.Study, space: Space) -> list[Strategy]:
         """Note in a new study what it tries first; return those of it that only count as controls."""
+        for failure in space.failures():
+            self.say(f"left out where it fails: {failure}")
         # What is near may have changed since a study was begun; its own first trials may not.
         first = studies.note_first(study, self.first())
         return [strategy for strategy in first if space.parameters(strategy) is None]

@@ -53,6 +53,19 @@ def _nonzero_first(curve: Curve, most: int, steps: int, device: torch.device) ->
     return quotas.gather(1, order)[:, : min(steps, most)].to(device)
 
 
+def count_each(numbers: Tensor, count: Callable[[int], int], most: int) -> Tensor:
+    """Return (B,) int64, `count` of each of (B,) int64 `numbers` between 0 and `most`.
+
+    Counted on the host in Python's own arithmetic: some devices have no float64.
+    """
+    return _table(tuple(map(count, range(most + 1))), numbers.device)[numbers]
+
+
+@lru_cache(maxsize=32)
+def _table(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(counts, dtype=torch.int64, device=device)
+
+
 def cosine_quota(positions: Tensor, steps: int) -> Tensor:
     """Return (N, S) int64 quotas that leave floor(n cos(pi/2 (s+1)/S)) of (N,) int64 positions open after step s."""
     share = torch.arange(steps + 1, dtype=torch.float64) / steps  # (S + 1,)

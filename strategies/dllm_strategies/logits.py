@@ -38,5 +38,5 @@ class ForbidEos(LogitsConfig):
         """Return (B, W, V) logits without EOS."""
         if special.eos is None:
             raise ConfigError("logits 'forbid-eos': this model has no EOS token; leave the processor out.")
-        logits[..., special.eos] = -torch.inf
+        logits[..., list(special.every_eos)] = -torch.inf
         return logits

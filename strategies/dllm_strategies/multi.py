@@ -78,4 +78,4 @@ class MultiBlock(BlockConfig):
 
 def _counts(where: torch.Tensor, belongs: torch.Tensor) -> torch.Tensor:
     """(B, N) int64, how many positions of (B, R) bool `where` each block holds; `belongs` is (R, N)."""
-    return (where.double() @ belongs.double()).long()
+    return (where.float() @ belongs.float()).long()  # exact: whole numbers below 2**24

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from dllm_decode.errors import unknown_name
 from dllm_decode.lazy import torch
 from dllm_decode.plugin import Frozen, StageContext, top_by_quota
+from dllm_strategies.counting import count_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,7 +155,7 @@ class RankedPattern(_Pattern):
         if context.size is not None:
             size = self._count(context.size)
             return [(top_by_quota(self.score(context), open_, size), size)]
-        quota = (open_.sum(1).double() * self.share - _ROUNDING).ceil().long()  # (B,)
+        quota = count_each(open_.sum(1), self._count, open_.shape[1])  # (B,)
         return [(top_by_quota(self.score(context), open_, quota), None)]
 
     def possible_counts(self, size: int) -> set[tuple[int, ...]]:

@@ -18,8 +18,9 @@ from dllm_strategies.confidence import TopProbability, refuse_unbounded
 if TYPE_CHECKING:
     from torch import Tensor
 
-_GRID = 2.0**48
-"""Weights are whole multiples of 1 / _GRID: their float64 sums are exact, in whatever order a batch is summed."""
+_GRID, _FINE_GRID = 2.0**23, 2.0**35
+"""A weight is a whole multiple of 1 / _GRID and a rest, a whole multiple of 1 / _FINE_GRID: the float32 sums of either
+are exact, in whatever order a batch is summed, up to 8192 columns. Some devices have no float64."""
 
 
 class CertaintyPrior(ConfidenceConfig):
@@ -70,13 +71,16 @@ def density(canvas: Canvas, window: slice, sigma: float) -> Tensor:
     left, weights = _kernel(
         sigma, window.start - first, window.stop - first, canvas.length - first, canvas.tokens.device
     )
-    decided = (~canvas.undecided[:, first:]).double()  # (B, R)
-    return (left + decided @ weights).float()
+    decided = (~canvas.undecided[:, first:]).float()  # (B, R)
+    parts: Tensor = left[:, None] + decided @ weights  # (2, B, W)
+    return parts[0] + parts[1]
 
 
 @lru_cache(maxsize=8)
 def _kernel(sigma: float, start: int, stop: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (W,) float64, the weight of everything left of the region, and (R, W) float64, each column's weight.
+    """Return (2, W) float32, the weight of everything left of the region, and (2, R, W) float32, each column's weight.
+
+    Both are a multiple of the grid and a rest.
 
     Args:
         sigma: In tokens.
@@ -88,9 +92,10 @@ def _kernel(sigma: float, start: int, stop: int, length: int, device: torch.devi
     reach = math.ceil(9 * sigma)  # beyond it a weight is under half a grid step
     one_side = torch.exp(-0.5 * (torch.arange(reach + 2, dtype=torch.float64) / sigma) ** 2)
     one_side = one_side / (2 * one_side.sum() - one_side[0])
-    one_side = (one_side * _GRID).round() / _GRID
-    tails = one_side.flip(0).cumsum(0).flip(0)  # all at this distance or farther on one side
+    coarse = (one_side * _GRID).round() / _GRID
+    one_side = torch.stack([coarse, ((one_side - coarse) * _FINE_GRID).round() / _FINE_GRID])  # (2, N)
+    tails = one_side.flip(1).cumsum(1).flip(1)  # all at this distance or farther on one side
     columns = torch.arange(start, stop)  # (W,)
     distances = (torch.arange(length)[:, None] - columns).abs()  # (R, W)
-    left = tails[(columns + 1).clamp_max(reach + 1)]
-    return left.to(device), one_side[distances.clamp_max(reach + 1)].to(device)
+    left = tails[:, (columns + 1).clamp_max(reach + 1)]
+    return left.float().to(device), one_side[:, distances.clamp_max(reach + 1)].float().to(device)

@@ -23,6 +23,7 @@ from dllm_decode.plugin import (
     Tune,
     top_by_quota,
 )
+from dllm_strategies.counting import count_each
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,8 +48,8 @@ class WideIn(SchedulerConfig):
     def select(self, view: StepView, proposal: Proposal) -> Tensor:
         """Return (B, W) bool; the engine adds the best position of a row that has none."""
         left = view.open.sum(1)
-        # In float64, where int(0.7 n) is what Python's own arithmetic gives.
-        cap = (left.double() * self.share).long().clamp_min(self.fewest).clamp(1, self.most)
+        cap = count_each(left, lambda n: int(n * self.share), view.open.shape[1])
+        cap = cap.clamp_min(self.fewest).clamp(1, self.most)
         return top_by_quota(proposal.score, view.open & (proposal.score >= self.threshold), cap)
 
 

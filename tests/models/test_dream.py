@@ -193,7 +193,7 @@ def test_the_published_tokenizer_files_are_read_without_a_tokenizer_json(tmp_pat
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_scaling .* is not supported"),
         ({"use_sliding_window": True}, "use_sliding_window True is not supported"),
         ({"hidden_act": "gelu"}, "only 'silu' is"),
-        ({"num_attention_heads": 0}, "num_attention_heads should be a positive number, got 0"),
+        ({"num_attention_heads": 0}, "num_attention_heads should be a whole number above 0, got 0"),
         ({"num_attention_heads": 5}, "num_attention_heads 5 .* do not divide"),
         ({"intermediate_size": 41}, "of shape .* where config.json asks for"),
     ],

@@ -156,8 +156,8 @@ def test_a_time_for_a_module_that_takes_none_is_refused() -> None:
     [
         ("ratio", "time should be 'mask-ratio' or a function"),
         (0.5, "time should be 'mask-ratio' or a function"),
-        (lambda tokens, valid: 0.5, r"time= returned float where \(4,\) was expected"),
-        (lambda tokens, valid: torch.zeros(3), r"time= returned \(3,\) where \(4,\) was expected"),
+        (lambda tokens, valid: 0.5, r"time= returned float where \(1,\) was expected"),
+        (lambda tokens, valid: torch.zeros(3), r"time= returned \(3,\) where \(1,\) was expected"),
     ],
 )
 def test_a_time_that_is_none_is_named(time: Any, message: str) -> None:
@@ -211,6 +211,76 @@ def test_an_encoder_of_two_outputs_may_hold_its_logits_by_name() -> None:
             return Answer(self.mix(tokens))
 
     assert wrap(Named()).generate([[1]], gen_length=2).tokens.shape == (1, 2)
+
+
+class Written(Mixer):
+    """Writes into the tokens it is given."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = super().forward(tokens)
+        tokens.fill_(7)
+        return logits
+
+
+@pytest.mark.parametrize("prompts", [[[1, 2, 3], [4, 5, 6]], [[1, 2, 3], [4]]])
+def test_a_module_that_writes_into_its_tokens_changes_nothing(prompts: list[list[int]]) -> None:
+    clean, written = (wrap(kind()).generate(prompts, gen_length=4) for kind in (Mixer, Written))
+    assert torch.equal(clean.canvas, written.canvas)
+
+
+def test_a_function_of_time_gets_a_mask_and_may_return_integers() -> None:
+    class Stepped(Timed):
+        def forward(self, tokens: Tensor, t: Tensor) -> Tensor:
+            assert t.dtype == torch.int64
+            return self.mix(tokens, extra=t.double()[:, None, None])
+
+    seen: list[Tensor] = []
+
+    def time(tokens: Tensor, valid: Tensor) -> Tensor:
+        seen.append(valid)
+        return ((tokens == MASK) & valid).sum(1)
+
+    wrap(Stepped(), time=time).generate([[1, 2], [3]], gen_length=4, steps=2)
+    assert len(seen) >= 5 and all(valid.dtype == torch.bool for valid in seen)
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ({"vocab_size": 40, "mask_token_id": MASK}, r"Mixer fails on tokens \[\[19, 0, 39\]\].*IndexError"),
+        ({"vocab_size": 40, "mask_token_id": 30}, r"Mixer fails on tokens \[\[30, 0, 39\]\].*vocab_size and the ids fit"),
+        ({"vocab_size": 19, "mask_token_id": 3}, r"returned torch.float64 of \(1, 3, 20\) where floating-point logits"),
+    ],
+)
+def test_a_vocabulary_that_is_not_the_module_s_is_said_at_once(ids: dict[str, int], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        DiffusionLM.from_module(Mixer(), **ids)
+
+
+def test_what_a_module_raises_is_told_with_what_it_was_given() -> None:
+    class Broken(Mixer):
+        def forward(self, tokens: Tensor) -> Tensor:
+            raise ZeroDivisionError("nothing to\nshare")
+
+    class Fragile(Placed):
+        def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
+            assert valid is None or bool(valid.all()), "no padding here"
+            return super().forward(tokens, valid)
+
+    with pytest.raises(ModelError, match=r"Broken fails on tokens \[\[19, 0, 19\]\].*ZeroDivisionError: nothing to share"):
+        wrap(Broken())
+    with pytest.raises(ModelError, match=r"Fragile fails on a padded row, which its argument 'valid' .*no padding here"):
+        wrap(Fragile())
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
+def test_logits_are_floating_point_numbers(dtype: torch.dtype) -> None:
+    class Other(Mixer):
+        def forward(self, tokens: Tensor) -> Tensor:
+            return super().forward(tokens).to(dtype)
+
+    with pytest.raises(ModelError, match=f"returned {dtype} of .* where floating-point logits"):
+        wrap(Other())
 
 
 def test_texts_need_a_tokenizer_and_tokens_do_not() -> None:

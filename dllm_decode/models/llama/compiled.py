@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -34,12 +35,18 @@ class CompiledBody:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
         self._run = compiled
         self._calls: dict[Hashable, int] = {}
+        self.lock = threading.RLock()
+        """Held from a call until its answer has been copied: there is one set of buffers."""
         self.warm_up_seconds = 0.0
         """Time of the first calls of every shape: what compiling, and recording graphs, has cost so far."""
 
     def __call__(self, *, input_ids: Tensor, attention_mask: Tensor | None, **named: Any) -> Any:
         """Run the module; the arguments are its own."""
-        shape = (input_ids.shape, None if attention_mask is None else attention_mask.shape, named["use_cache"])
+        shape = (
+            input_ids.shape,
+            None if attention_mask is None else attention_mask.shape,
+            named["use_cache"],
+        )
         done = self._calls.get(shape, 0)
         self._calls[shape] = done + 1
         begin: Any = torch.compiler.cudagraph_mark_step_begin

@@ -10,42 +10,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dllm_decode.errors import ModelError
-from dllm_decode.models.llama.fields import read_rope_theta, require_positive, require_settings
+from dllm_decode.models.llama.fields import Fields, read_rope_theta, require_divisible
+from dllm_decode.models.llama.format import LlamaFormat
 
 if TYPE_CHECKING:
-    from dllm_decode.data.inputs import SpecialTokens
-    from dllm_decode.forward.denoiser import Denoiser
-    from dllm_decode.models.placement import Placement
     from dllm_decode.models.tokenizer import Tokenizer
 
-_SIZES = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "vocab_size",
-    "max_position_embeddings",
-)
-# Switches of Dream's config that change what the model computes, with the one setting that is served.
-_SUPPORTED: dict[str, Any] = {
-    "hidden_act": "silu",
-    "use_mrope": False,
-    "use_sliding_window": False,
-    "quantization_config": None,
-}
 
-
-class DreamFamily:
+class DreamFamily(LlamaFormat):
     """Dream, Dream-Coder and every checkpoint in their format."""
 
     name: ClassVar[str] = "dream"
-
-    @staticmethod
-    def matches(config: Mapping[str, Any]) -> bool:
-        """Return whether a folder's `config.json` describes a model of this family."""
-        return config.get("model_type") == "Dream"
+    model_type: ClassVar[str] = "Dream"
+    architecture: ClassVar[str] = "Qwen2ForCausalLM"
+    shifted: ClassVar[bool] = True
+    fields: ClassVar[Fields] = Fields(
+        sizes=(
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "vocab_size",
+            "max_position_embeddings",
+        ),
+        numbers=("rms_norm_eps",),
+        flags=("tie_word_embeddings",),
+        others=("rope_theta", "rope_scaling", "rope_parameters", "quantization_config"),
+        only={"hidden_act": "silu", "use_mrope": False, "use_sliding_window": False, "is_causal": False},
+        harmless=("attention_dropout", "max_window_layers", "sliding_window"),
+    )
 
     @staticmethod
     def load_tokenizer(folder: Path) -> Tokenizer | None:
@@ -54,63 +48,23 @@ class DreamFamily:
         Raises:
             ModelError: There are such files, but they cannot be read.
         """
-        from dllm_decode.models.tokenizer import load_tokenizer, read_tokenizer
+        from dllm_decode.models.tokenizer import load_tokenizer
 
-        parts = ("vocab.json", "merges.txt")
-        if (folder / "tokenizer.json").is_file() or not all((folder / part).is_file() for part in parts):
-            return load_tokenizer(folder)
-        from transformers import Qwen2Tokenizer
+        return load_tokenizer(folder, "Qwen2Tokenizer")
 
-        return read_tokenizer(Qwen2Tokenizer, folder)
-
-    @staticmethod
-    def load(
-        folder: Path, config: Mapping[str, Any], *, special: SpecialTokens, placement: Placement
-    ) -> Denoiser:
-        """Load a checkpoint.
+    @classmethod
+    def stock(cls, config: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """Return stock Qwen2's config fields.
 
         Raises:
-            ModelError: A setting that is not served, or weights that cannot be read or do not fit.
+            ModelError: The sizes do not divide, or positions are asked for that are not computed here.
         """
-        from transformers import Qwen2ForCausalLM
-
-        from dllm_decode.models.llama.llama_checkpoint import load_llama
-        from dllm_decode.models.llama.shifted import ShiftedLlama
-
-        return load_llama(
-            folder,
-            _stock_config(config, str(folder / "config.json")),
-            {},
-            special=special,
-            placement=placement,
-            architecture=Qwen2ForCausalLM,
-            serve=ShiftedLlama,
-        )
-
-
-def _stock_config(config: Mapping[str, Any], origin: str) -> Any:
-    """Return stock Qwen2's config.
-
-    Raises:
-        ModelError: A field is missing, is no positive number, or asks for what is not served.
-    """
-    from transformers import Qwen2Config
-
-    require_settings(config, _SUPPORTED, origin)
-    require_positive(config, _SIZES, origin)
-    width, heads = config["hidden_size"], config["num_attention_heads"]
-    key_heads = config["num_key_value_heads"]
-    if width % heads or heads % key_heads:
-        raise ModelError(
-            f"{origin}: hidden_size {width}, num_attention_heads {heads} and num_key_value_heads {key_heads} do not "
-            "divide."
-        )
-    return Qwen2Config(
-        **{field: config[field] for field in _SIZES},
-        rms_norm_eps=config.get("rms_norm_eps", 1e-6),
-        rope_parameters={"rope_type": "default", "rope_theta": read_rope_theta(config, origin)},
-        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-    )
+        require_divisible(config, origin, "hidden_size", "num_attention_heads", "num_key_value_heads")
+        theta = {"rope_type": "default", "rope_theta": read_rope_theta(config, origin)}
+        fields = {field: config[field] for field in cls.fields.sizes}
+        return fields | {
+            "rms_norm_eps": config.get("rms_norm_eps") or 1e-6,
+            "rope_parameters": theta,
+            "tie_word_embeddings": bool(config.get("tie_word_embeddings")),
+            "quantization_config": config.get("quantization_config"),
+        }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dllm_decode.data.inputs import ModelInputs
+from dllm_decode.models.remembered import Remembered
 
 COLUMNS = 64
 """Canvases are as long as a multiple of it, in tokens."""
@@ -27,8 +28,7 @@ class Grid:
 
     def __init__(self) -> None:
         """Know no inputs yet."""
-        self._given: tuple[Tensor | None, int] = (None, 0)
-        self._valid: Tensor | None = None
+        self._padded = Remembered(_padded)
 
     def fit(self, inputs: ModelInputs) -> ModelInputs:
         """Return the same inputs with padding on the left of the canvas and rows repeated below.
@@ -46,25 +46,21 @@ class Grid:
         return replace(
             inputs,
             tokens=_repeated(tokens, more),
-            valid=self._padded(inputs, missing, more),
+            valid=inputs.valid
+            if inputs.valid is None and not missing
+            else self._padded(inputs.valid, rows, length, missing, more, tokens.device),
             columns=None if columns is None else _repeated(columns, more),
             window=_moved(inputs.window, missing),
             recompute=None if computed is None else _moved(computed, missing),
         )
 
-    def _padded(self, inputs: ModelInputs, missing: int, more: int) -> Tensor | None:
-        """Return (B', L') bool, the same tensor as before where the inputs' own is: masks are built from it once."""
-        valid = inputs.valid
-        rows, length = inputs.tokens.shape
-        if valid is None and not missing:
-            return None
-        shape = (rows + more, missing + length)
-        same = self._given[0] is valid and self._given[1] == missing
-        if self._valid is None or not same or tuple(self._valid.shape) != shape:
-            own = torch.ones_like(inputs.tokens, dtype=torch.bool) if valid is None else valid
-            self._given = (valid, missing)
-            self._valid = _repeated(torch.cat([own.new_zeros(rows, missing), own], dim=1), more)
-        return self._valid
+
+def _padded(
+    valid: Tensor | None, rows: int, length: int, missing: int, more: int, device: torch.device
+) -> Tensor:
+    """Return (B + more, missing + L) bool of (B, L) `valid`, None where nothing is padding; masks are built from it."""
+    own = torch.ones(rows, length, dtype=torch.bool, device=device) if valid is None else valid
+    return _repeated(torch.cat([own.new_zeros(rows, missing), own], dim=1), more)
 
 
 def _repeated(values: Tensor, more: int) -> Tensor:

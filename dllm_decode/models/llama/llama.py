@@ -6,6 +6,7 @@ loader's business.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from dllm_decode.models.llama.canvas_cache import CanvasCache
 from dllm_decode.models.llama.compiled import CompiledBody
 from dllm_decode.models.llama.grid import Grid
 from dllm_decode.models.llama.static_cache import StaticCanvasCache, Stock
+from dllm_decode.models.remembered import Remembered
 
 ACTIVATIONS = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
 """Bytes of a layer's activations at once, by device type: what a CPU's caches hold, what a GPU has to spare."""
@@ -50,9 +52,7 @@ class BidirectionalLlama:
         self._stock = Stock(model.config, self.dtype, device)
         self._head = model.lm_head
         self._tokens_a_piece = _tokens_a_piece(model.config, self.dtype, device)
-        self._valid: Tensor | None = None
-        self._mask: Tensor | None = None
-        self._positions: Tensor | None = None
+        self._seen = Remembered(_mask_and_positions)
 
     def logits(self, inputs: ModelInputs) -> Tensor:
         """Return (B, W + E, V) logits in the model's dtype, or (B, K, V) of `columns`."""
@@ -65,26 +65,12 @@ class BidirectionalLlama:
 
     def hidden(self, inputs: ModelInputs) -> Tensor:
         """Return (B, W + E, D) states that predict what is wanted, or (B, K, D); a row runs through the body once."""
-        given = inputs.tokens.shape[0]
-        body: Any = self._body
-        if self._compiled is not None and inputs.attention is None:
-            body, inputs = self._compiled, self._grid.fit(inputs)
-        if inputs.valid is not self._valid:
-            self._see(inputs.valid)
-        computed = self._columns(inputs)
-        rows, length = inputs.tokens.shape
-        width = length if computed is None else computed.stop - computed.start
-        pieces = _pieces(rows, max(1, self._tokens_a_piece // width), alike=body is self._compiled)
-        if len(pieces) == 1:
-            return self._wanted(body, inputs, computed, pieces[0])[:given]
-        states: Tensor | None = None
-        for piece in pieces:
-            wanted = self._wanted(body, inputs, computed, piece)
-            if states is None:
-                states = wanted.new_empty(rows, *wanted.shape[1:])
-            states[piece] = wanted  # a copy: a view would keep the states of every column
-        assert states is not None, "a batch has a row"
-        return states[:given]
+        if self._compiled is None or inputs.attention is not None:
+            return self._states(self._body, inputs)
+        with (
+            self._compiled.lock
+        ):  # its graphs write to where the answer before lies, which may be another thread's
+            return self._states(self._compiled, self._grid.fit(inputs))[: inputs.tokens.shape[0]].clone()
 
     def new_cache(self) -> CanvasCache:
         """Return an empty cache of keys and values."""
@@ -106,12 +92,32 @@ class BidirectionalLlama:
         """What compiling has cost so far; 0 where nothing is compiled."""
         return 0.0 if self._compiled is None else self._compiled.warm_up_seconds
 
+    def _states(self, body: Any, inputs: ModelInputs) -> Tensor:
+        """Return what is wanted, some rows at a time, from the body or the compiled one."""
+        if inputs.valid is not None:
+            mask, positions = self._seen(inputs.valid)
+            mask = mask if inputs.attention is None else inputs.attention
+            positions = positions if inputs.positions is None else inputs.positions
+            inputs = replace(inputs, attention=mask, positions=positions)
+        computed = self._columns(inputs)
+        rows, length = inputs.tokens.shape
+        width = length if computed is None else computed.stop - computed.start
+        pieces = _pieces(rows, max(1, self._tokens_a_piece // width), alike=body is self._compiled)
+        if len(pieces) == 1:
+            return self._wanted(body, inputs, computed, pieces[0])
+        states: Tensor | None = None
+        for piece in pieces:
+            wanted = self._wanted(body, inputs, computed, piece)
+            if states is None:
+                states = wanted.new_empty(rows, *wanted.shape[1:])
+            states[piece] = wanted  # a copy: a view would keep the states of every column
+        assert states is not None, "a batch has a row"
+        return states
+
     def _run(self, body: Any, inputs: ModelInputs, computed: slice | None, rows: slice) -> Tensor:
         """Return (b, C, D) hidden states of the columns `computed`, None for all of them, in some of the rows."""
-        mask = self._mask if inputs.attention is None else inputs.attention  # (B, 1, T, T)
-        positions = self._positions if inputs.positions is None else inputs.positions  # (B, T)
-        mask = None if mask is None else mask[rows]
-        positions = None if positions is None else positions[rows]
+        mask = None if inputs.attention is None else inputs.attention[rows]  # (b, 1, T, T)
+        positions = None if inputs.positions is None else inputs.positions[rows]  # (b, T)
         cached: dict[str, Any] = {"use_cache": False}
         tokens = inputs.tokens[rows]
         if inputs.cache is not None:
@@ -144,17 +150,14 @@ class BidirectionalLlama:
             return hidden[:, inputs.window.start - start : inputs.window.stop - start]
         return take_columns(hidden, inputs.columns[rows] - start)
 
-    def _see(self, valid: Tensor | None) -> None:
-        """Build mask and positions of a (B, L) bool `valid`, once; every step of a decode passes the same tensor."""
-        self._valid = valid
-        self._mask = self._positions = None
-        if valid is None:
-            return
-        # A row without any valid column would softmax over nothing and spread NaN.
-        seen = valid | ~valid.any(1, keepdim=True)
-        self._mask = seen[:, None, None, :].expand(-1, -1, valid.shape[1], -1)  # (B, 1, L, L) bool
-        columns = torch.arange(valid.shape[1], device=valid.device)
-        self._positions = columns - seen.int().argmax(1, keepdim=True)  # (B, L) int64, negative on padding
+
+def _mask_and_positions(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, 1, L, L) bool, where a row may look, and (B, L) int64, negative on padding, of (B, L) bool `valid`."""
+    # A row without any valid column would softmax over nothing and spread NaN.
+    seen = valid | ~valid.any(1, keepdim=True)
+    columns = torch.arange(valid.shape[1], device=valid.device)
+    mask = seen[:, None, None, :].expand(-1, -1, valid.shape[1], -1)
+    return mask, columns - seen.int().argmax(1, keepdim=True)
 
 
 def take_columns(hidden: Tensor, columns: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class ShiftedLlama(BidirectionalLlama):
             columns = inputs.columns[rows].to(hidden.device)  # (b, K)
         # A row's first valid column has position 0; without padding it is column 0.
         first = columns == 0
-        if self._positions is not None:
-            positions = self._positions[rows].to(hidden.device)
+        if inputs.positions is not None:
+            positions = inputs.positions[rows].to(hidden.device)
             first = positions.gather(1, columns.expand(positions.shape[0], -1)) == 0
         # Column 0 of a padded row has no left neighbour, and nobody asks what it holds.
         return take_columns(hidden, ((columns - 1).where(~first, columns) - start).clamp_min(0))

@@ -5,6 +5,7 @@ Knows buffers; what is recomputed when is the policy's business, and compiling i
 
 from __future__ import annotations
 
+import threading
 from itertools import chain
 from typing import Any
 from weakref import finalize
@@ -25,17 +26,21 @@ class Stock:
         """Take the model's config, by which buffers are made."""
         self._config, self._dtype, self._device = config, dtype, device
         self._free: dict[tuple[int, int], list[Buffers]] = {}
+        # Decodes of several threads take from it; one that is forgotten gives back wherever it is collected.
+        self._lock = threading.RLock()
 
     def take(self, shape: tuple[int, int]) -> Buffers:
         """Return buffers for (B, L), used before or new; free ones of other shapes make room for new ones."""
-        if free := self._free.get(shape):
-            return free.pop()
-        self._free.clear()
+        with self._lock:
+            if free := self._free.get(shape):
+                return free.pop()
+            self._free.clear()
         return self._made(shape), self._made(shape)
 
     def give_back(self, shape: tuple[int, int], buffers: Buffers) -> None:
         """Keep buffers for a later decode."""
-        self._free.setdefault(shape, []).append(buffers)
+        with self._lock:
+            self._free.setdefault(shape, []).append(buffers)
 
     def _made(self, shape: tuple[int, int]) -> list[Tensor]:
         config = self._config
@@ -43,7 +48,8 @@ class Stock:
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         sizes = (shape[0], heads, shape[1], width)
         return [
-            torch.zeros(sizes, dtype=self._dtype, device=self._device) for _ in range(config.num_hidden_layers)
+            torch.zeros(sizes, dtype=self._dtype, device=self._device)
+            for _ in range(config.num_hidden_layers)
         ]
 
 
@@ -60,7 +66,9 @@ class StaticCanvasCache(CanvasCache):
         super().__init__()
         self._stock = stock
         self._index: Tensor | None = None
-        self._now: list[tuple[Tensor, Tensor]] = []  # keys and values of the rows that the next forward computes
+        self._now: list[
+            tuple[Tensor, Tensor]
+        ] = []  # keys and values of the rows that the next forward computes
 
     def recompute(self, columns: slice | None, rows: slice, shape: tuple[int, int]) -> None:
         """Say which columns of which rows the next forward computes; None is all of them."""

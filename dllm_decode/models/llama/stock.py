@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from dllm_decode.errors import ModelError
-
-if TYPE_CHECKING:
-    from dllm_decode.data.inputs import SpecialTokens
-    from dllm_decode.forward.denoiser import Denoiser
-    from dllm_decode.models.placement import Placement
+from dllm_decode.models.llama.fields import Fields, one_theta
+from dllm_decode.models.llama.format import LlamaFormat
 
 
-class LlamaFamily:
+class LlamaFamily(LlamaFormat):
     """Bidirectional models saved by `LlamaForCausalLM.save_pretrained`, with a mask token."""
 
     name: ClassVar[str] = "llama"
+    model_type: ClassVar[str] = "llama"
+    fields: ClassVar[Fields] = Fields(
+        sizes=("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"),
+        optional_sizes=("num_key_value_heads", "head_dim", "max_position_embeddings"),
+        numbers=("rms_norm_eps",),
+        flags=("tie_word_embeddings", "attention_bias", "mlp_bias"),
+        others=("hidden_act", "rope_theta", "rope_scaling", "rope_parameters", "quantization_config"),
+        only={"is_causal": False},
+        harmless=("attention_dropout", "pretraining_tp"),
+    )
 
-    @staticmethod
-    def matches(config: Mapping[str, Any]) -> bool:
-        """Return whether a folder's `config.json` describes a model of this family."""
-        return config.get("model_type") == "llama"
-
-    @staticmethod
-    def load(
-        folder: Path, config: Mapping[str, Any], *, special: SpecialTokens, placement: Placement
-    ) -> Denoiser:
-        """Load a checkpoint.
+    @classmethod
+    def stock(cls, config: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """Return the config's own fields, which are stock Llama's.
 
         Raises:
-            ModelError: The config says that the model is causal, or the weights cannot be read or do not fit.
+            ModelError: Two bases of the rotary positions contradict each other.
         """
-        from dllm_decode.models.llama.llama_checkpoint import llama_config, load_llama
-
-        if config.get("is_causal"):
-            raise ModelError(
-                f"{folder / 'config.json'} says is_causal: true; a causal model cannot fill masks."
-            )
-        left_out = ("architectures", "model_type", "pad_token_id")
-        fields = {field: value for field, value in config.items() if field not in left_out}
-        stock = llama_config(folder, **fields, pad_token_id=None)
-        return load_llama(folder, stock, {}, special=special, placement=placement)
+        if isinstance(config.get("rope_parameters") or {}, Mapping):
+            one_theta(config, origin)
+        return {name: config[name] for name in (*cls.fields.sizes, *cls.fields.honoured) if name in config}

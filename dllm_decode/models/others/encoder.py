@@ -6,6 +6,7 @@ Knows no architecture: how padding, positions and the head are to be handled is 
 from __future__ import annotations
 
 import inspect
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers.utils.generic import ModelOutput
 
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.errors import ModelError
-from dllm_decode.models.others.padding import RowsByLength, padding_error
+from dllm_decode.models.others.padding import RowsByLength, comparable, padding_error
 from dllm_decode.models.placement import Placement
 from dllm_decode.models.probe import refuse_causal
 from dllm_decode.models.weights import read_model
@@ -37,7 +38,6 @@ class EncoderLM:
         self.device = device
         self.dtype: torch.dtype = model.dtype
         self.vocab_size: int = model.config.vocab_size
-        self._window: slice | None = None
         self._by_length = RowsByLength()
         names = inspect.signature(model.forward).parameters
         self._takes_mask, self._takes_positions = "attention_mask" in names, "position_ids" in names
@@ -68,13 +68,10 @@ class EncoderLM:
         """Return (B, W, V) logits of (B, L) int64 tokens; (B, L) bool `valid` is False on padding."""
         if not self._windowed_head:
             return self._call(tokens, valid)[:, window].clone()
-        self._window = window
-        try:
-            return self._call(tokens, valid)
-        finally:
-            self._window = None
+        return self._call(tokens, valid, window)
 
-    def _call(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
+    def _call(self, tokens: Tensor, valid: Tensor | None, window: slice | None = None) -> Tensor:
+        """Return (B, L, V) logits, or (B, W, V) where the body's states are cut to a window."""
         named: dict[str, Tensor] = {}
         if self._takes_mask:
             # Without one, the library looks for padding tokens in the row and warns of those that are content.
@@ -83,7 +80,11 @@ class EncoderLM:
             columns = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
             begins = 0 if valid is None else valid.int().argmax(1, keepdim=True)
             named["position_ids"] = (columns - begins).clamp_min(0) + self._first_position
-        logits: Tensor = self.model(input_ids=tokens, **named).logits
+        token = _WINDOW.set(window)
+        try:
+            logits: Tensor = self.model(input_ids=tokens, **named).logits
+        finally:
+            _WINDOW.reset(token)
         return logits
 
     @torch.inference_mode()
@@ -98,7 +99,9 @@ class EncoderLM:
             try:
                 error = padding_error(
                     self._call,
-                    lambda tokens: self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits,
+                    lambda tokens: (
+                        self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+                    ),
                     vocab_size=self.vocab_size,
                     filler=self.special.mask,
                     avoid=pad,
@@ -118,30 +121,33 @@ class EncoderLM:
         body = getattr(self.model, "base_model", self.model)
         if body is self.model:
             return False
-        handle = body.register_forward_hook(self._cut)
+        handle = body.register_forward_hook(_cut)
         tokens = torch.full((1, min(8, self.max_length or 8)), self.special.mask, device=self.device)
         tokens[0, 0] = 0 if self.special.mask else 1
         window = slice(tokens.shape[1] // 4, tokens.shape[1] // 2 + 1)
         try:
-            expected = self._call(tokens, None)[:, window].double()
-            self._window = window
-            found = self._call(tokens, None)
+            expected = comparable(self._call(tokens, None)[:, window])
+            found = comparable(self._call(tokens, None, window))
             if found.shape == expected.shape:
                 near = 1e-3 if self.dtype in (torch.float32, torch.float64) else 0.05
-                if float((found.double() - expected).abs().max()) <= near * float(expected.abs().max()):
+                if float((found - expected).abs().max()) <= near * float(expected.abs().max()):
                     return True
         except (IndexError, RuntimeError, TypeError, ValueError):
             pass  # the head needs the whole row
-        finally:
-            self._window = None
         handle.remove()
         return False
 
-    def _cut(self, module: Any, given: Any, output: Any) -> Any:
-        """Leave the window's (B, W, D) in what the body returns; a forward hook."""
-        if self._window is not None and isinstance(output, ModelOutput):
-            output["last_hidden_state"] = output["last_hidden_state"][:, self._window]
-        return output
+
+_WINDOW: ContextVar[slice | None] = ContextVar("window", default=None)
+"""The columns that the head shall see, in a call of this thread's; None is all of them."""
+
+
+def _cut(module: Any, given: Any, output: Any) -> Any:
+    """Leave the window's (B, W, D) in what the body returns; a forward hook."""
+    window = _WINDOW.get()
+    if window is not None and isinstance(output, ModelOutput):
+        output["last_hidden_state"] = output["last_hidden_state"][:, window]
+    return output
 
 
 def load_encoder(folder: Path, *, special: SpecialTokens, placement: Placement) -> EncoderLM:
@@ -155,7 +161,6 @@ def load_encoder(folder: Path, *, special: SpecialTokens, placement: Placement) 
     Raises:
         ModelError: The weights cannot be read, do not fit or lack the head, or the model turns out causal.
     """
-    device = placement.resolve_device()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -164,9 +169,8 @@ def load_encoder(folder: Path, *, special: SpecialTokens, placement: Placement) 
         transformers.AutoModelForMaskedLM,
         folder,
         config,
-        dtype=placement.resolve_dtype(config.dtype or torch.float32, device),
-        device=device,
-        placement=placement,
+        config.dtype or torch.float32,
+        placement,
         trust_remote_code=False,
     )
     missing = sorted(report["missing_keys"])

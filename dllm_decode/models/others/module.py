@@ -16,8 +16,8 @@ from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.errors import ModelError
 from dllm_decode.models.others.padding import RowsByLength, padding_error
 
-TimeOf = Callable[[Tensor, Tensor | None], Tensor]
-"""From (B, L) int64 tokens and (B, L) bool valid, or None, to (B,) float: the time a module is told."""
+TimeOf = Callable[[Tensor, Tensor], Tensor]
+"""From (B, L) int64 tokens and (B, L) bool valid to (B,): the time a module is told; integers stay integers."""
 
 _MASK_NAMES = ("attention_mask", "valid")
 _TIME_NAMES = ("t", "time", "timestep", "timesteps", "sigma")
@@ -31,11 +31,11 @@ class ModuleDenoiser:
     *Mask.* Where `forward` has an argument `attention_mask` or `valid`, it is given (B, L) bool, False on padding, in
     batches whose rows differ in length, and in all others too if it has no default. That is kept only if a padded row
     then has the logits of the row alone, which is measured here; otherwise, and without such an argument, rows of one
-    length are run together, without padding.
+    length are run together, without padding. The tokens are the module's own: it may write into them.
 
     *Time.* With `time="mask-ratio"` the module is given (B,) of its own dtype: the share of a row's tokens that are
-    masks; with a function, what that returns. It goes to the argument `t`, `time`, `timestep`, `timesteps` or `sigma`,
-    or, if `forward` has none of them, to the second one.
+    masks; with a function, what that returns, integers as they are. It goes to the argument `t`, `time`, `timestep`,
+    `timesteps` or `sigma`, or, if `forward` has none of them, to the second one.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class ModuleDenoiser:
         self._time_of: TimeOf | None = self._mask_ratio if time == "mask-ratio" else time
         self._mask_name, self._time_name, self._wants_mask = _arguments(module, time is not None)
         self._by_length = RowsByLength()
+        self._try_every_kind_of_row()
         self.masks_padding = self._mask_name is not None and self._padding_error() <= 1
         """Whether padded rows go through the module together; else rows of one length do."""
 
@@ -95,46 +96,75 @@ class ModuleDenoiser:
 
     def _call(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
         """Return (B, L, V) logits of (B, L) int64 tokens."""
-        positional, named = [tokens], {}
+        positional, named = [tokens.clone()], {}
+        everywhere = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid.clone()
         if self._time_of is not None:
-            time = self._time_of(tokens, valid)
+            time = self._time_of(tokens, everywhere)
             if not isinstance(time, Tensor) or tuple(time.shape) != tokens.shape[:1]:
                 given = str(tuple(time.shape)) if isinstance(time, Tensor) else type(time).__name__
                 raise ModelError(f"time= returned {given} where ({tokens.shape[0]},) was expected, one a row.")
+            time = time.to(self.dtype) if time.is_floating_point() else time
             if self._time_name is None:
-                positional.append(time.to(self.dtype))
+                positional.append(time)
             else:
-                named[self._time_name] = time.to(self.dtype)
+                named[self._time_name] = time
         if self._mask_name is not None and (valid is not None or self._wants_mask):
-            named[self._mask_name] = torch.ones_like(tokens, dtype=torch.bool) if valid is None else valid
+            named[self._mask_name] = everywhere
         answer = self.module(*positional, **named)
         logits = getattr(answer, "logits", answer)
         expected = (*tokens.shape, self.vocab_size)
-        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-            shown = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected or not logits.is_floating_point():
+            shown = f"{logits.dtype} of {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
             raise ModelError(
-                f"{type(self.module).__name__} returned {shown} where logits {expected} were expected."
+                f"{type(self.module).__name__} returned {shown} where floating-point logits {expected} were expected."
             )
         return logits
 
-    def _mask_ratio(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
+    def _mask_ratio(self, tokens: Tensor, valid: Tensor) -> Tensor:
         """Return (B,) float32, the share of a row's tokens that are masks."""
-        masked = tokens == self.special.mask
-        if valid is None:
-            return masked.float().mean(1)
-        return (masked & valid).sum(1) / valid.sum(1).clamp_min(1)
+        return ((tokens == self.special.mask) & valid).sum(1) / valid.sum(1).clamp_min(1)
 
     @torch.inference_mode()
+    def _try_every_kind_of_row(self) -> None:
+        """Run the module on its mask, its ends, and the first and the last id of the vocabulary.
+
+        Raises:
+            ModelError: It cannot: what it was given, and what it raised.
+        """
+        ids = (self.special.mask, *self.special.ends, 0, self.vocab_size - 1)
+        tokens = torch.tensor([ids[: self.max_length]], device=self.device)
+        try:
+            self._call(tokens, None)
+        except ModelError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ModelError(
+                f"{type(self.module).__name__} fails on tokens {tokens.tolist()}, its mask, its ends and both ends of a "
+                f"vocabulary of {self.vocab_size} entries: {reason.rstrip('.')}. Do vocab_size and the ids fit the module?"
+            ) from None
+
     def _padding_error(self) -> float:
-        return padding_error(
-            self._call,
-            lambda tokens: self._call(tokens, None),
-            vocab_size=self.vocab_size,
-            filler=self.special.mask,
-            avoid=None,
-            max_length=self.max_length,
-            device=self.device,
-        )
+        """Return how far padding moves a row's logits; a module that raises on padded rows does not mask them."""
+        try:
+            with torch.inference_mode():
+                return padding_error(
+                    self._call,
+                    lambda tokens: self._call(tokens, None),
+                    vocab_size=self.vocab_size,
+                    filler=self.special.mask,
+                    avoid=None,
+                    max_length=self.max_length,
+                    device=self.device,
+                )
+        except ModelError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ModelError(
+                f"{type(self.module).__name__} fails on a padded row, which its argument {self._mask_name!r} masks with a "
+                f"(2, L) bool tensor: {reason}"
+            ) from None
 
 
 def _arguments(module: nn.Module, timed: bool) -> tuple[str | None, str | None, bool]:
@@ -160,7 +190,9 @@ def _arguments(module: nn.Module, timed: bool) -> tuple[str | None, str | None, 
         )
     given: dict[str, Any] = {time: None} if timed and time is not None else {}
     try:
-        signature.bind(*[None] * (2 if timed and time is None else 1), **given, **({mask: None} if mask else {}))
+        signature.bind(
+            *[None] * (2 if timed and time is None else 1), **given, **({mask: None} if mask else {})
+        )
     except TypeError as error:
         raise ModelError(
             f"{kind}.forward{signature} cannot be called with tokens{' and a time' if timed else ''} alone: {error}. "

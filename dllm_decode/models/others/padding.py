@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dllm_decode.models.remembered import Remembered
+
 _ALLOWED = {torch.float64: 1e-9, torch.float32: 2e-5}
 _ALLOWED_IN_HALF_PRECISION = 0.02
 """How far rounding may move a padded row's logits, as a share of the largest one; to be too strict costs time only."""
@@ -24,8 +26,7 @@ class RowsByLength:
 
     def __init__(self) -> None:
         """Know no rows yet."""
-        self._valid: Tensor | None = None
-        self._groups: list[tuple[Tensor, int]] = []
+        self._groups = Remembered(_rows_by_start)
 
     def run(
         self, tokens: Tensor, valid: Tensor | None, window: slice, forward: Callable[[Tensor, slice], Tensor]
@@ -40,10 +41,8 @@ class RowsByLength:
         """
         if valid is None:
             return forward(tokens, window)
-        if valid is not self._valid:
-            self._see(valid)
         logits: Tensor | None = None
-        for rows, first in self._groups:
+        for rows, first in self._groups(valid):
             begin = max(window.start, first)
             if begin >= window.stop:
                 continue
@@ -54,11 +53,16 @@ class RowsByLength:
         assert logits is not None, "a window lies inside the longest row"
         return logits
 
-    def _see(self, valid: Tensor) -> None:
-        """Group the rows of (B, L) bool `valid`, once; every step of a decode passes the same tensor."""
-        self._valid = valid
-        first = valid.int().argmax(1)  # (B,); 0 for a row of nothing but padding
-        self._groups = [((first == begin).nonzero()[:, 0], begin) for begin in sorted(set(first.tolist()))]
+
+def _rows_by_start(valid: Tensor) -> list[tuple[Tensor, int]]:
+    """Return the rows of (B, L) bool `valid` that begin in one column, with that column."""
+    first = valid.int().argmax(1)  # (B,); 0 for a row of nothing but padding
+    return [((first == begin).nonzero()[:, 0], begin) for begin in sorted(set(first.tolist()))]
+
+
+def comparable(logits: Tensor) -> Tensor:
+    """Return logits that differences can be taken of; not in float64, which some devices do not have."""
+    return logits if logits.dtype in _ALLOWED else logits.float()
 
 
 def padding_error(
@@ -90,11 +94,10 @@ def padding_error(
     tokens[1, :padding] = filler
     valid = torch.ones_like(tokens, dtype=torch.bool)
     valid[1, :padding] = False
-    together = run(tokens, valid).double()
-    unpadded = run(tokens[:1], None).double()
+    together, unpadded = run(tokens, valid), run(tokens[:1], None)
     long, short = alone(tokens[:1]), alone(tokens[1:, padding:])
     share = _ALLOWED.get(long.dtype, _ALLOWED_IN_HALF_PRECISION)
-    long, short = long.double(), short.double()
+    together, unpadded, long, short = map(comparable, (together, unpadded, long, short))
     pairs = ((together[:1], long), (together[1:, padding:], short), (unpadded, long))
     largest = torch.stack([(found - true).abs().max() for found, true in pairs]).max()
     error = float(largest) / (share * max(1e-30, float(long.abs().max())))

@@ -147,6 +147,10 @@ class Space:
         self._parts_together.begin()
         return self
 
+    def failures(self) -> list[str]:
+        """Return what goes wrong in parts that are left out because they fail when they are asked what they can."""
+        return self._parts_together.failures()
+
     def suggest(self, trial: Trial) -> Strategy:
         """Compose a strategy for a trial.
 

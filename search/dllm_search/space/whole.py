@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dllm_decode.errors import ConfigError, readable
+from dllm_decode.errors import ConfigError, FailedPartError, readable
 from dllm_decode.parts.base import registered
 from dllm_decode.parts.kinds import SEVERAL
 from dllm_decode.plugins.registry import load_registry
@@ -54,6 +54,19 @@ class Whole:
             except ConfigError as error:
                 refused = refused or error
         raise ConfigError(f"space: nothing in it goes together; the first reason is: {refused}")
+
+    def failures(self) -> list[str]:
+        """Return what goes wrong in parts that are never offered because they raise when they are asked what they can."""
+        said: dict[str, None] = {}
+        for kind, examples in self._examples.items():
+            for value in examples.values():
+                try:
+                    self._first.model_copy(update={kind: value}).check()
+                except FailedPartError as error:
+                    said[str(error)] = None
+                except ConfigError:
+                    pass
+        return list(said)
 
     def offered(self, strategy: Strategy, kind: str) -> list[str]:
         """Return the labels that a kind's choice may take, if the choices before it are the strategy's."""
