@@ -22,6 +22,8 @@ USUAL_LENGTH = 256
 """What lm-evaluation-harness gives an answer whose request names no length."""
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """The names that a request may give its length under, the first that is there."""
+LOG = logging.getLogger("lm_eval.dllm_decode")
+"""Heard with the harness's own."""
 _REPEAT = 1 << 40
 """Row ids between two answers to one document."""
 
@@ -64,12 +66,10 @@ def usual_length(limit: int | None) -> int:
     return USUAL_LENGTH if limit is None or limit > USUAL_LENGTH else max(1, limit // SHORTENED)
 
 
-def tell_of_sampling(options: Mapping[str, Any]) -> None:
-    """Say in the log that a request's sampling options are not followed: how tokens are chosen is the strategy's."""
-    if options.get("do_sample") or options.get("temperature"):
-        logging.getLogger(__name__).warning(
-            "the task asks for sampling (do_sample, temperature); the strategy decides: temperature=... in model_args"
-        )
+def tell_of_sampling(options: Sequence[Mapping[str, Any]]) -> None:
+    """Say in the log that sampling options of requests are not followed: how tokens are chosen is the strategy's."""
+    if any(one.get("do_sample") or one.get("temperature") for one in options):
+        LOG.warning("sampling (do_sample, temperature) is the strategy's here: temperature=... in --model_args")
 
 
 def row_ids(places: Sequence[int]) -> list[int]:
@@ -94,6 +94,17 @@ class Decoder:
         self.forward_passes = 0
         self.model_calls = 0
         self.seconds = 0.0
+        self.used: dict[int, Strategy] = {}
+        """The strategy of each length that was decoded, in tokens."""
+
+    @property
+    def given(self) -> Strategy:
+        """The strategy as it was given, before it is fitted to a length.
+
+        Raises:
+            ConfigError: It is unknown or does not validate.
+        """
+        return resolve(self.arguments.strategy, self.lm, changes=self.changes).strategy
 
     def strategy(self, length: int, prompts: Sequence[str] = ()) -> Strategy:
         """Return the strategy for answers of `length` tokens; a preset fits the texts of the prompts.
@@ -104,10 +115,10 @@ class Decoder:
         found = resolve(
             self.arguments.strategy, self.lm, changes=self.changes, gen_length=length, prompts=list(prompts)
         )
-        strategy, notes = fit(found.strategy, length)
+        self.used[length], notes = fit(found.strategy, length)
         for note in filter(None, (found.note, *notes)):
-            logging.getLogger(__name__).info(note)
-        return strategy
+            LOG.info(note)
+        return self.used[length]
 
     def decode(self, requests: Sequence[Request]) -> Iterator[tuple[int, str]]:
         """Yield places in `requests` and their answers, cut at their stop texts, as they are finished."""
@@ -129,11 +140,16 @@ class Decoder:
                 self.seconds += out.seconds
                 for place, text in zip(places, out.texts, strict=True):
                     yield numbers[place], cut_at_stops(text, same[place].stops)
+        if self.answers:
+            each = self.forward_passes / self.answers
+            LOG.info("%d answers, %.2f forward passes each, %.1f s", self.answers, each, self.seconds)
 
     def cost(self) -> dict[str, Any]:
         """Return what was decoded so far and what it took, for lm-evaluation-harness's results."""
         per_answer = self.forward_passes / self.answers if self.answers else None
         return {
+            "strategy": self.given.name,
+            "strategy_digests": {str(length): used.digest() for length, used in sorted(self.used.items())},
             "answers_decoded": self.answers,
             "forward_passes_per_answer": per_answer,
             "model_calls": self.model_calls,

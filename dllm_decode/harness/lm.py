@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -23,7 +22,8 @@ from dllm_decode.harness.answers import (
     usual_length,
 )
 from dllm_decode.harness.arguments import Arguments
-from dllm_decode.harness.likelihood import Pair, likelihoods
+from dllm_decode.harness.likelihood import Pair
+from dllm_decode.harness.scores import pair_of, scores
 from dllm_decode.model import DiffusionLM
 
 _IDENTITY = "dllm-decode"
@@ -52,7 +52,8 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
         self._device = self.lm.device
         self._is_plain = message_rule("auto", self.tokenizer)
         self.decoder = Decoder(self.lm, arguments, changes)
-        self.decoder.strategy(arguments.gen_length or arguments.max_gen_toks or usual_length(self.max_length))
+        # A strategy that cannot be had is told before prompts are made.
+        self._given = self.decoder.given
 
     @classmethod
     def create_from_arg_obj(cls, arg_dict: Mapping[str, Any], additional_config: Any = None) -> Self:
@@ -97,8 +98,9 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Return the answers to requests; each is kept in lm-eval's cache as soon as it is there."""
+        tell_of_sampling([one.args[1] for one in requests])
         ids = row_ids([number if one.doc_id is None else one.doc_id for number, one in enumerate(requests)])
-        wanted = [self._request(*one.args[:2], row) for one, row in zip(requests, ids, strict=True)]
+        wanted = [self._request(one.args[0], one.args[1], row) for one, row in zip(requests, ids, strict=True)]
         answers = [""] * len(wanted)
         for number, text in self.decoder.decode(wanted):
             answers[number] = text
@@ -106,7 +108,6 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
         return answers
 
     def _request(self, context: str, options: Mapping[str, Any], row: int) -> Request:
-        tell_of_sampling(options)
         own = self.arguments
         length = own.gen_length or asked_length(options) or own.max_gen_toks or usual_length(self.max_length)
         return Request(tuple(self.tok_encode(context)), context, length, read_stops(options), row)
@@ -114,15 +115,10 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Return of every continuation its estimated log-likelihood, and whether it is decoded greedily."""
         pairs = [self._pair(*one.args[:2]) for one in requests]
-        greedy: dict[int, bool] = {}
-        long = [number for number, pair in enumerate(pairs) if len(pair.answer) > 1]
-        if self.arguments.greedy:
-            greedy = dict(zip(long, self._greedy([pairs[number] for number in long]), strict=True))
         found = [(0.0, False)] * len(pairs)
-        for one in likelihoods(self.lm, pairs, draws=self.arguments.mc_num, batch_size=self.arguments.rows):
-            top = greedy.get(one.number, one.top and len(pairs[one.number].answer) == 1)
-            found[one.number] = (one.log, top)
-            self.cache_hook.add_partial("loglikelihood", requests[one.number].args, found[one.number])
+        for number, log, greedy in scores(self.lm, pairs, self.arguments):
+            found[number] = (log, greedy)
+            self.cache_hook.add_partial("loglikelihood", requests[number].args, found[number])
         return found
 
     def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
@@ -155,23 +151,14 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
 
     def get_model_info(self) -> dict[str, Any]:
         """Return what lm-eval's results say of model, strategy and cost."""
-        length = self.arguments.gen_length or self.arguments.max_gen_toks or usual_length(self.max_length)
-        strategy = self.decoder.strategy(length)
-        return {
-            "strategy": strategy.name,
-            "strategy_digest": strategy.digest(),
-            "model_fingerprint": self.lm.fingerprint,
-            "mc_num": self.arguments.mc_num,
-        } | self.decoder.cost()
+        return {"model_fingerprint": self.lm.fingerprint, "mc_num": self.arguments.mc_num} | self.decoder.cost()
 
     def _identity(self) -> str:
         """Return all that decides an answer besides the request."""
-        own = self.arguments
-        length = own.gen_length or own.max_gen_toks or usual_length(self.max_length)
-        return "|".join(
-            map(str, (self.lm.fingerprint, self.lm.dtype, self.decoder.strategy(length).digest(), own.seed, own.mc_num,
-                      own.gen_length, own.max_gen_toks, own.greedy))
-        )
+        own, lm = self.arguments, self.lm
+        lengths = (own.gen_length, own.max_gen_toks)
+        decides = (lm.fingerprint, lm.dtype, self._given.digest(), own.seed, lengths, own.mc_num, own.greedy)
+        return "|".join(map(str, decides))
 
     def _pair(self, context: str, continuation: str) -> Pair:
         if context:
@@ -181,21 +168,10 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
             prompt, answer = [], self.tok_encode(continuation, add_special_tokens=False)
         if not answer:
             raise ConfigError(f"loglikelihood: the continuation {continuation!r} has no tokens")
-        together = f"{self.arguments.seed} {prompt} {answer}".encode()
-        seed = int.from_bytes(hashlib.sha256(together).digest()[:7])
-        return Pair(tuple(prompt), tuple(answer), seed)
-
-    def _greedy(self, pairs: Sequence[Pair]) -> list[bool]:
-        """Say of each answer whether LLaDA's rule decodes it, one token a forward; equal questions are decoded once."""
-        decoded: dict[tuple[tuple[int, ...], int], list[int]] = {}
-        for length in sorted({len(pair.answer) for pair in pairs}):
-            prompts = list(dict.fromkeys(pair.prompt for pair in pairs if len(pair.answer) == length))
-            out = self.lm.generate(
-                [list(prompt) for prompt in prompts],
-                "llada",
-                gen_length=length,
-                batch_size=self.arguments.rows,
-                chat="off",
+        limit = self.max_length
+        if limit is not None and len(prompt) + len(answer) > limit:
+            raise ConfigError(
+                f"loglikelihood: a context of {len(prompt)} tokens and a continuation of {len(answer)} are over the model's "
+                f"context of {limit} tokens; take fewer worked examples (--num_fewshot)"
             )
-            decoded |= {(prompt, length): ids for prompt, ids in zip(prompts, out.tokens.tolist(), strict=True)}
-        return [decoded[pair.prompt, len(pair.answer)] == list(pair.answer) for pair in pairs]
+        return pair_of(prompt, answer, self.arguments.seed)

@@ -67,7 +67,7 @@ def prompts(task: Any, found: Docs, limit: int | None, *, turns: bool) -> Iterat
             prompt = task.fewshot_context(
                 row, num_fewshot=task.config.num_fewshot, gen_prefix=task.doc_to_prefix(row), **options
             )
-            yield [dict(message) for message in prompt] if turns else prompt
+            yield prompt
 
 
 def question(task: Any, row: Doc) -> str:
