@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dllm_decode.errors import ConfigError
+from dllm_decode.strategy.resolve import needs_model
+from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.harness.needs import require_lm_eval, unknown_task
 
 _COMMANDS = ("run", "ls", "validate")
@@ -40,6 +44,12 @@ def run(arguments: Sequence[str]) -> None:
         if words[0] == "run":
             _check(parsed)
         harness.execute(parsed)
+    except (ValueError, OSError) as error:
+        # What it says of data, tasks and options is the user's to read; what comes out of our model is not its own.
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        if any("dllm_decode" in Path(frame.filename).parts for frame in frames):
+            raise
+        raise ConfigError(f"lm-eval: {error or type(error).__name__}") from None
     finally:
         sys.argv = before
 
@@ -59,8 +69,12 @@ def _check(parsed: Any) -> None:
     finally:
         logging.disable(logging.NOTSET)
     if config.model == "dllm-decode":
-        Arguments.read(config.model_args)
+        own_arguments, changes = Arguments.read(config.model_args)
+        if not needs_model(own_arguments.strategy):
+            Strategy.load(own_arguments.strategy, **changes)
     named = config.tasks.split(",") if isinstance(config.tasks, str) else [n for t in config.tasks for n in t.split(",")]
+    if not any(named):
+        raise ConfigError("lm-eval: no task is named; say which: --tasks gsm8k")
     names = [name for name in named if not name.endswith(".yaml") and "*" not in name]
     # Looking through all tasks takes seconds, so local ones are looked at first.
     own: list[str] = []

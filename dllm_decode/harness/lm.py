@@ -10,7 +10,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 
 from dllm_decode.errors import ConfigError
-from dllm_decode.generation.chat import has_template, message_rule, render
+from dllm_decode.generation.chat import message_rule, render
 from dllm_decode.generation.prompts import read_prompts
 from dllm_decode.harness.answers import (
     Decoder,
@@ -81,7 +81,7 @@ class HarnessLM(TemplateLM):  # type: ignore[misc]
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Return the ids of a text; one that the chat template has written gets no further special tokens."""
-        if add_special_tokens is False or (has_template(self.tokenizer) and not self._is_plain(string)):
+        if add_special_tokens is False or (self.lm.has_chat_template and not self._is_plain(string)):
             return list(self.tokenizer(string, add_special_tokens=False)["input_ids"])
         rows = read_prompts([string], None, self.tokenizer, self.lm.denoiser, infill=False, chat="off")
         ids: list[int] = rows.tokens[0].tolist()

@@ -37,7 +37,9 @@ def offline() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_task(tmp_path_factory.mktemp("tasks"), "sums", arithmetic_rows("test", 20), arithmetic_rows("tune", 30))
+    rows, train = arithmetic_rows("test", 20), arithmetic_rows("tune", 30)
+    folder = write_task(tmp_path_factory.mktemp("tasks"), "sums", rows, train)
+    return write_task(folder, "unsafe", rows, unsafe_code=True)
 
 
 def ask(lm: Any, *requests: tuple[str, dict[str, Any]], places: list[int] | None = None) -> list[str]:
@@ -68,6 +70,7 @@ def results(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return json.loads(scores.read_text(encoding="utf-8")), lines
 
 
+@pytest.mark.slow
 def test_the_harness_s_own_command_line_and_ours_and_eval_give_the_same_answers_and_scores(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -105,6 +108,7 @@ def test_the_harness_s_own_command_line_and_ours_and_eval_give_the_same_answers_
     assert record["forward_passes"] == pytest.approx(passes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GSM8K.is_file(), reason="the published file is not here")
 def test_real_questions_with_worked_examples_and_a_chat_template_give_the_same_answers_both_ways(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in GSM8K.read_text(encoding="utf-8").splitlines()]
@@ -191,6 +195,13 @@ def test_a_likely_answer_is_told_from_others_and_greedy_ones_are_told() -> None:
     assert measure(lm, ("", "What"))[0][0] < 0
 
 
+def test_what_is_over_the_model_s_context_is_refused_and_not_cut() -> None:
+    with pytest.raises(ConfigError, match="over the model's context of 256 tokens"):
+        ask(model(), ("What is 76+35?" * 40, {"max_gen_toks": 8}))
+    with pytest.raises(ConfigError, match="over the model's context of 256 tokens; take fewer worked examples"):
+        measure(model(), ("What is 76+35?" * 40, "76"))
+
+
 def test_perplexity_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match="loglikelihood_rolling: .* no perplexity"):
         model().loglikelihood_rolling([])
@@ -202,8 +213,10 @@ def test_perplexity_is_refused_in_one_line() -> None:
         (["--model_args", "stratgy=said", "--tasks", "sums"], "unknown argument 'stratgy'. Did you mean 'strategy'?"),
         (["--model_args", "strategy=sayd", "--tasks", "sums"], "Did you mean 'said'?"),
         (["--model_args", "mc_num=0", "--tasks", "sums"], "mc_num should be a number of at least 1, got 0"),
-        (["--tasks", "sumz"], "unknown task 'sumz'. Did you mean 'sums'?"),
+        pytest.param(["--tasks", "sumz"], "unknown task 'sumz'. Did you mean 'sums'?", marks=pytest.mark.slow),
         (["--tasks", "sums", "--log_samples"], "--output_path"),
+        ([], "no task is named; say which: --tasks gsm8k"),
+        pytest.param(["--tasks", "unsafe"], "Attempted to run task: unsafe", marks=pytest.mark.slow),
     ],
 )
 def test_mistakes_are_one_clear_line(

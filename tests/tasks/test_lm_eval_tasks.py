@@ -94,6 +94,14 @@ def test_answers_are_judged_by_the_filter_and_metric_that_are_named(folder: Path
     assert strict.score(example, "") == 0
 
 
+def test_no_text_upsets_the_judge_and_examples_can_be_written_down(folder: Path) -> None:
+    task = named("sums", folder)
+    example = task.examples("test", 1)[0]
+    assert json.loads(json.dumps(dict(example.meta))) == dict(example.meta)
+    for text in ("", " ", "\x00", "?" * 5000, "[MASK]", "####", "#### -", "{", "é漢字🙂", "-1e999"):
+        assert task.score(example, text) == 0
+
+
 def test_a_task_that_was_sent_to_another_process_judges_there(folder: Path) -> None:
     task = named("sums", folder)
     example = task.examples("test", 1)[0]
@@ -106,7 +114,7 @@ def test_a_task_that_was_sent_to_another_process_judges_there(folder: Path) -> N
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sumz", "unknown task 'sumz'. Did you mean 'sums'?"),
+        pytest.param("sumz", "unknown task 'sumz'. Did you mean 'sums'?", marks=pytest.mark.slow),
         ("sums,shots=3", "unknown option of a task 'shots'. Known: filter, gen_length, metric, num_fewshot, turns"),
         ("sums,num_fewshot=few", "num_fewshot should be a number of at least 0, got 'few'"),
         ("choices", "asks for multiple_choice, not for an answer to be decoded; dllm-decode lm-eval --tasks choices"),
