@@ -11,6 +11,7 @@ from dllm_decode.data.selection import best_open, even_quota, top_by_quota
 from dllm_decode.data.stats import VocabStats
 from dllm_decode.data.views import BlockContext, Proposal, Revision, RevisionView, StageContext, StepView
 from dllm_decode.errors import ConfigError, DataError, DecodeError, ModelError
+from dllm_decode.files import user_path
 from dllm_decode.parts.base import Frozen, PartConfig, Tune, as_list, part_of
 from dllm_decode.parts.block import BlockConfig, BlockPolicy
 from dllm_decode.parts.cache import CacheConfig, CachePolicy
@@ -82,4 +83,5 @@ __all__ = [
     "part_of",
     "top_by_quota",
     "user",
+    "user_path",
 ]

@@ -23,7 +23,7 @@ class KeptRows:
         """Begin with nothing kept."""
         self.cache: Any = denoiser.new_cache()
         self._canvas, self._policy = canvas, policy
-        self._block, self._forwards = -1, 0
+        self._block, self._forwards, self._filled = -1, 0, False
         self._rows: frozenset[int] | None = None  # of which something is kept; None is all
 
     @property
@@ -55,8 +55,14 @@ class KeptRows:
         with blaming("cache", self._policy, where):
             columns = self._policy.recompute(block, self._forwards, length)
         if columns is None:
+            self._filled = True
             return None
         window = question.window
+        if not self._filled:
+            raise ContractError(
+                f"{who('cache', self._policy)} returned {columns!r} before anything was kept; the first recompute() of a "
+                f"decode should return None, which computes everything ({where})."
+            )
         if is_slice_of(columns, length) and columns.start <= window.start and window.stop <= columns.stop:
             return columns
         raise ContractError(

@@ -112,13 +112,9 @@ class DecodeSuite(PartSuite):
         try:
             return run(strategy, canvas, **options)
         except DecodeError as error:
-            fail(f"{label(part)} with {setting}: {error}")
-            raise
-        except Exception as error:
-            error.add_note(
-                f"Raised while decoding with {self.kind} {label(part)!r} in the composition {setting!r}. A statistic "
-                "that is None was not named in `needs`."
-            )
+            none = isinstance(error.__cause__, TypeError | AttributeError)
+            hint = " A statistic that is None was not named in `needs`." if none else ""
+            fail(f"{label(part)} with {setting}: {error}{hint}")
             raise
 
     def test_statistics_it_needs_are_known(self, part: PartConfig) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dllm_decode.errors import DataError
-from dllm_decode.files import user_path
+from dllm_decode.plugin import user_path
 
 TABLES = Path(__file__).parent / "tables"
 """Tables that come with the package, each known by its name without a suffix."""

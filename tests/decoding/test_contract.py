@@ -145,6 +145,10 @@ def filled(view: Any, token: int) -> tuple[Tensor, Tensor]:
     return view.canvas.undecided.clone(), view.canvas.tokens * 0 + token
 
 
+def after_the_first(columns: Any) -> Any:
+    return lambda block, forward, length: None if forward == 0 else columns
+
+
 CASES: list[tuple[str, PartConfig, str]] = [
     # What a part raises names it.
     ("confidence", BadConfidence(does=explode), r"confidence 'bad-confidence' .* raised KeyError: 'lost' \(block 0, stage"),
@@ -223,9 +227,10 @@ CASES: list[tuple[str, PartConfig, str]] = [
     # Forward plan and cache policy.
     ("forward", BadForward(does=lambda *given: None), "'bad-forward' .* should return ModelInputs"),
     ("forward", BadForward(does=overwriting), "'bad-forward' .* changed the canvas's own columns"),
-    ("cache", BadCache(does=lambda block, forward, length: 3), "'bad-cache' .* returned 3 where None or a slice"),
-    ("cache", BadCache(does=lambda block, forward, length: slice(-4, None)), "'bad-cache' .* returned slice"),
-    ("cache", BadCache(does=lambda block, forward, length: slice(3, 5)), "'bad-cache' .* that covers columns 3 to 11"),
+    ("cache", BadCache(does=after_the_first(3)), "'bad-cache' .* returned 3 where None or a slice"),
+    ("cache", BadCache(does=after_the_first(slice(-4, None))), "'bad-cache' .* returned slice"),
+    ("cache", BadCache(does=after_the_first(slice(3, 5))), "'bad-cache' .* that covers columns 3 to 11"),
+    ("cache", BadCache(does=lambda block, *given: block.window), "'bad-cache' .* before anything was kept"),
 ]
 
 

@@ -114,7 +114,7 @@ class LooksAtWhatIsDone(BlockConfig):
             context.probe(block)
 
 
-@pytest.mark.parametrize(("times", "said"), [(1, "no row has an open position"), (10**9, "must end when")])
+@pytest.mark.parametrize(("times", "said"), [(1, "no row has an open position"), (10**6, "must end when")])
 def test_a_forward_of_what_is_decided_is_refused_and_no_part_can_ask_for_ever(times: int, said: str) -> None:
     strategy = Strategy.load("llada").override({"gen_length": LENGTH, "steps": 2})
     strategy = strategy.model_copy(update={"block": LooksAtWhatIsDone(times=times)})

@@ -187,11 +187,10 @@ def test_a_part_that_reads_what_it_did_not_declare_is_told_about_needs() -> None
     def by_entropy(view: Any, proposal: Proposal) -> Tensor:
         return view.open & (view.stats.entropy > 1)
 
-    with pytest.raises(TypeError) as caught:
-        verdict(
-            scheduler(by_entropy, adaptive=True), "test_everything_is_decided_and_nothing_given_is_touched"
-        )
-    assert "was not named in `needs`" in caught.value.__notes__[0]
+    told = verdict(
+        scheduler(by_entropy, adaptive=True), "test_everything_is_decided_and_nothing_given_is_touched"
+    )
+    assert "raised TypeError" in told and "was not named in `needs`" in told
     wrong = scheduler(everything, needs=frozenset({"entropie"}))
     assert "entropie" in verdict(wrong, "test_statistics_it_needs_are_known")
 
@@ -410,11 +409,10 @@ def test_a_return_that_breaks_the_contract_is_found(part: Any, test: str, senten
 
 @pytest.mark.parametrize(
     ("part", "sentence"),
-    [(Narrow(), "do not cover the block's window"), (Eager(), "before anything was cached")],
+    [(Narrow(), "where None or a slice was expected that covers"), (Eager(), "before anything was kept")],
 )
 def test_a_cache_policy_that_reuses_what_is_not_there_is_found(part: Any, sentence: str) -> None:
-    with pytest.raises(AssertionError, match=sentence):
-        verdict(part, "test_everything_is_decided_and_nothing_given_is_touched")
+    assert sentence in verdict(part, "test_everything_is_decided_and_nothing_given_is_touched")
 
 
 def test_a_suite_without_parts_or_with_strange_ones_is_a_usage_error(tmp_path: Path) -> None:

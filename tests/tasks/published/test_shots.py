@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dllm_decode.errors import ConfigError, DataError
-from dllm_decode.tasks.published import needs, shape
+from dllm_decode.tasks.published import needs, shape, shots
 from dllm_decode.tasks.published.shots import shots_for
 
 TRAIN = [{"question": f"What is {n} + {n}?", "answer": f"#### {2 * n}"} for n in range(20)]
@@ -99,6 +99,13 @@ def test_the_harness_draws_other_training_rows_for_each_question() -> None:
     again = shots_for(gsm8k, TRAIN[:2], train=TRAIN)
     assert len({tuple(shots) for shots in worked.shots}) == 4
     assert worked.shots[:2] == again.shots
+
+
+@pytest.fixture(autouse=True)
+def no_evaluator(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What is installed here must not decide what is found, but where a test installs something itself."""
+    if "an_installed" not in request.node.name:
+        monkeypatch.setattr(shots, "_installed", lambda place: None)
 
 
 def test_mbpps_own_examples_are_its_rows_2_3_and_4() -> None:
