@@ -1,9 +1,9 @@
 """The log-likelihood of an answer under a masked diffusion model, estimated by LLaDA's Monte-Carlo rule.
 
-The rule (LLaDA, arXiv 2502.09992, equation 6): of an answer of L tokens draw a number n of 1 to L evenly, mask n of its
-tokens evenly, and take L/n times the summed log-probabilities of the masked ones, given the rest. The mean over draws
-estimates a lower bound of the log-likelihood; of a single token one draw is all there is. As in the released evaluation,
-the numbers of one answer's draws are spread evenly over 1 to L. Knows nothing of lm-evaluation-harness.
+The rule (LLaDA, arXiv 2502.09992): of an answer of L tokens draw a number n of 1 to L evenly, mask n of its tokens
+evenly, and take L/n times the summed log-probabilities of the masked ones, given the rest. The mean over draws estimates
+a lower bound of the log-likelihood; of a single token one draw is all there is. As in the released evaluation, the
+numbers of one answer's draws are spread evenly over 1 to L. Knows nothing of lm-evaluation-harness.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.model import DiffusionLM
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.named import find_task
 from dllm_decode.testing.checkpoints import write_small_model
 from tests.support.harness_tasks import arithmetic_rows, write_task
 
@@ -62,6 +63,14 @@ def model(**arguments: Any) -> Any:
     from dllm_decode.harness.lm import HarnessLM
 
     return HarnessLM(**{"pretrained": "tiny", "dtype": "float32", "device": "cpu"} | arguments)
+
+
+def evaluated(lm: Any, folder: Path, name: str) -> dict[str, Any]:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    tasks = TaskManager(include_path=str(folder), include_defaults=False)
+    return simple_evaluate(model=lm, tasks=[name], task_manager=tasks, bootstrap_iters=0)
 
 
 def results(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -120,13 +129,35 @@ def test_real_questions_with_worked_examples_and_a_chat_template_give_the_same_a
     _, lines = results(tmp_path / "out")
     kept = [line for line in lines if line["filter"] == "strict-match"]
     assert kept[0]["arguments"]["gen_args_0"]["arg_0"].count("<user>") == 3
-    from dllm_decode.tasks.named import find_task
-
     task = find_task("lm-eval:gsm8k_real,turns=true", tmp_path / "tasks")
     lm = DiffusionLM.from_pretrained(checkpoint, device="cpu")
     done = evaluate(lm, task, Strategy.load("llada", steps=4), cache=False, batch_size=3)
     assert [outcome.text for outcome in done.outcomes] == [line["resps"][0][0] for line in kept]
     assert len(done.outcomes) == 4 and done.record.chat == "template"
+
+
+def test_the_harness_s_evaluator_and_eval_give_the_same_answers_and_scores(folder: Path) -> None:
+    lm = model(strategy="said", steps=12, batch_size=20)
+    theirs = evaluated(lm, folder, "sums")
+    lines = [line for line in theirs["samples"]["sums"] if line["filter"] == "strict-match"]
+    done = evaluate(lm.lm, find_task("lm-eval:sums", folder), Strategy.load("said", steps=12), cache=False, batch_size=7)
+    assert [outcome.text for outcome in done.outcomes] == [line["resps"][0][0] for line in lines]
+    assert done.scores == [line["exact_match"] for line in lines]
+    assert done.record.accuracy == pytest.approx(theirs["results"]["sums"]["exact_match,strict-match"])
+    assert done.record.forward_passes == pytest.approx(theirs["config"]["forward_passes_per_answer"])
+    assert 0.2 < done.record.accuracy < 1
+
+
+def test_choices_are_told_apart_by_their_likelihood(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"What is 7{n}+35?", "choices": [f"7{n}+35={number}" for number in (206 + n, 105 + n, 95 + n)]}
+        for n in range(4)
+    ]
+    asked = {"output_type": "multiple_choice", "doc_to_choice": "{{choices}}", "doc_to_target": 1, "target_delimiter": ""}
+    accuracy = [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]
+    write_task(tmp_path, "pick", rows, metric_list=accuracy, generation_kwargs=None, filter_list=None, **asked)
+    found = evaluated(model(mc_num=16, batch_size=32, greedy=False), tmp_path, "pick")
+    assert found["results"]["pick"]["acc,none"] == 1
 
 
 def test_requests_have_lengths_and_stop_texts_of_their_own() -> None:
