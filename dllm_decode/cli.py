@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer import rich_utils
 
-from dllm_decode.commands import bench, evaluate, generate, listings, lm_eval, new_plugin
+from dllm_decode.commands import bench, evaluate, generate, listings, lm_eval, new_plugin, reproduce, settings
 from dllm_decode.commands.output import streams
 from dllm_decode.errors import ConfigError, DecodeError
 
@@ -27,7 +27,9 @@ UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 BUILT_IN: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "eval": evaluate.evaluate,
+    "reproduce": reproduce.reproduce,
     "strategies": listings.strategies,
+    "settings": settings.settings,
     "show": listings.show,
     "plugins": listings.plugins,
     "schema": listings.schema,

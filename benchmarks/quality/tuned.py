@@ -3,7 +3,7 @@
     python -m benchmarks.quality.tuned [--tasks line,square] [--trials 75]
 
 Studies lie in `benchmarks/results/search/` and outcomes in the cache, so a second run only prints. Writes
-`benchmarks/results/tuned.json` and `docs/tuned.md`.
+`benchmarks/results/tuned.json`, `docs/tuned.md` and the presets that come with the package.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from dllm_decode.evaluate.evaluate import evaluate
 from dllm_decode.evaluate.record import device_name, versions
 from dllm_decode.evaluate.statistics import compare_paired
 from dllm_decode.files import write_atomically
+from dllm_decode.plugins.registry import load_registry
+from dllm_decode.strategy.presets import SHIPPED, Preset, save_preset
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks import TASKS
 from dllm_search import tune
 from dllm_search.space.baselines import settled
+from dllm_search.space.presets import prompt_characters
 from dllm_search.tuning import TuneResult, load
 
 ROOT = Path(__file__).parents[2]
@@ -62,11 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--studies", type=Path, default=STUDIES)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--ship", type=Path, default=SHIPPED, help="folder of the package's presets")
     options = parser.parse_args(arguments)
     try:
         found = measure(options)
         write_atomically(options.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         write_atomically(options.page, page(found))
+        ship(found, options.ship)
     except DecodeError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -97,6 +102,29 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         tasks[name] = compare(lm, name, result, options.limit)
     stamp = {"versions": versions(), "device": device_name(lm.device), "model_fingerprint": lm.fingerprint}
     return {**stamp, "limit": options.limit, "trials": options.trials, "tasks": tasks, "means": means(tasks)}
+
+
+def ship(found: dict[str, Any], folder: Path) -> None:
+    """Write what was chosen as the presets that come with the package."""
+    for name, task in found["tasks"].items():
+        strategy = Strategy.parse({**task["chosen"], "name": f"tuned-{name}", "description": ""})
+        line = task["lines"][0]
+        preset = Preset(
+            model="tiny",
+            fingerprint=found["model_fingerprint"],
+            task=name,
+            gen_length=strategy.gen_length,
+            prompt_characters=prompt_characters(load_registry().task(name)),
+            strategy=strategy,
+            found={
+                "made_by": "python -m benchmarks.quality.tuned",
+                "test_examples": found["limit"],
+                "accuracy": round(line["accuracy"], 4),
+                "forward_passes": round(line["forwards"], 2),
+                "times_fewer": round(task["forwards"]["llada"] / line["forwards"], 2),
+            },
+        )
+        save_preset(preset, folder)
 
 
 def compare(lm: Any, task: str, result: TuneResult, limit: int) -> dict[str, Any]:

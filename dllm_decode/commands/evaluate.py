@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dllm_decode.commands import options
-from dllm_decode.commands.output import messages, note, print_json, results
-from dllm_decode.errors import ConfigError
+from dllm_decode.commands.costs import tell_cost
+from dllm_decode.commands.output import note, print_json, results
+from dllm_decode.commands.running import held_executor, progress
+from dllm_decode.strategy.settings import published_length
 
 if TYPE_CHECKING:
-    from dllm_decode.evaluate.executors import Executor
-    from dllm_decode.evaluate.kept import Progress as Report
     from dllm_decode.evaluate.record import RunRecord
 
 
@@ -64,6 +62,7 @@ def evaluate(
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
     run_programs: options.RunPrograms = False,
+    estimate: options.EstimateOnly = False,
     cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
     as_json: options.Json = False,
 ) -> None:
@@ -76,21 +75,23 @@ def evaluate(
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = options.known_strategy(strategy, changed)
     options.writable(out)
-    if ray_address is not None and workers is None:
-        raise ConfigError("--ray-address says where workers run; say how many: --workers N")
     with ExitStack() as stack:
         from dllm_decode.evaluate import evaluate as evaluation
         from dllm_decode.files import write_atomically
 
         if dtype is None and model == "tiny":
             dtype = evaluation.fast_dtype(device)
-        executor = stack.enter_context(_executor(model, workers, ray_address, device, dtype, compile))
+        executor = stack.enter_context(held_executor(model, workers, ray_address, device, dtype, compile))
         if resolved is None:
             length = changed.get("gen_length", chosen.gen_length)
             resolved = options.fitting_strategy(
                 executor.model, strategy, changed, task=chosen.name, gen_length=length
             )
-        with _progress(f"{chosen.name} · {resolved.name}", cache) as report:
+        length = changed.get("gen_length") or published_length(strategy)
+        if estimate:
+            tell_cost(executor, chosen, [resolved], split, data, limit, batch_size, length, run_programs, as_json)
+            return
+        with progress(f"{chosen.name} · {resolved.name}", cache and executor.model.lasting) as report:
             done = evaluation.evaluate(
                 None,
                 chosen,
@@ -100,7 +101,7 @@ def evaluate(
                 batch_size=batch_size,
                 seed=seed,
                 data=data,
-                gen_length=changed.get("gen_length"),
+                gen_length=length,
                 chat=options.chat(chat),
                 skip_long=skip_long,
                 cache=cache,
@@ -116,58 +117,6 @@ def evaluate(
         print_json(done.record.to_dict())
     else:
         _print(done.record)
-
-
-@contextmanager
-def _executor(
-    model: str,
-    workers: int | None,
-    address: str | None,
-    device: str | None,
-    dtype: str | None,
-    compile: bool,
-) -> Iterator[Executor]:
-    """Hold the model here, or in workers that end with the command."""
-    if workers is not None:
-        from dllm_decode.evaluate.ray_executor import RayExecutor
-
-        with RayExecutor(
-            model, workers, address=address, device=device, dtype=dtype, compile=compile
-        ) as executor:
-            yield executor
-        return
-    from dllm_decode.evaluate.executors import InProcess
-
-    lm = options.load_model(model, device, dtype, compile=compile)
-    yield InProcess(lm)
-    options.tell_warm_up(lm)
-
-
-@contextmanager
-def _progress(title: str, cache: bool) -> Iterator[Report]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[accuracy]}"),
-        TimeRemainingColumn(),
-    )
-    last = (0, 0)
-    with Progress(*columns, console=messages(), transient=True) as bar:
-        line = bar.add_task(title, accuracy="", total=None)
-
-        def report(done: int, total: int, correct: float) -> None:
-            nonlocal last
-            last = (done, total)
-            bar.update(line, completed=done, total=total, accuracy=f"{correct / done:.1%}" if done else "")
-
-        try:
-            yield report
-        except KeyboardInterrupt:
-            bar.stop()
-            kept = "; the same command goes on from there" if cache else ""
-            note(f"interrupted after {last[0]} of {last[1]} examples{kept}")
-            raise
 
 
 def _print(record: RunRecord) -> None:

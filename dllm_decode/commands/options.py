@@ -27,7 +27,7 @@ Model = Annotated[
 ]
 StrategySource = Annotated[
     str,
-    typer.Option("--strategy", "-s", help="A recipe's name or a YAML file; tuned: the preset that fits."),
+    typer.Option("--strategy", "-s", help="A recipe, a published setting or a YAML file; tuned: the preset that fits."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -77,6 +77,10 @@ def _leave_stdout_to_json(asked: bool) -> bool:
     return asked
 
 
+EstimateOnly = Annotated[
+    bool,
+    typer.Option("--estimate", help="Measure a step, say what it would cost at most (forwards x seconds), and stop."),
+]
 Json = Annotated[
     bool,
     typer.Option(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.choose import choose_examples
-from dllm_decode.evaluate.executors import Executor, InProcess, Job
+from dllm_decode.evaluate.executors import Executor, InProcess, Job, ModelFacts
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
@@ -23,6 +23,7 @@ from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.generation.chat import Chat, what_is_done
 from dllm_decode.programs import is_permitted, permitted, require_for
 from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
+from dllm_decode.strategy.settings import published_length
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.named import find_task
 
@@ -86,7 +87,8 @@ def evaluate(
     Args:
         lm: The model; None if an executor has it.
         task: A task or its name.
-        strategy: A recipe name, YAML path, mapping or strategy; "tuned" is the preset that fits model and task.
+        strategy: A name of a recipe or published setting, YAML path, mapping or strategy; "tuned" is the preset that fits
+            model and task.
         split: "tune" or "test"; None is "test", or all of `data` where that is given.
         limit: The first so many examples of the fixed order; None is all.
         rows: Only the examples at these places of the fixed order, and outcomes in this order; None is all.
@@ -94,11 +96,11 @@ def evaluate(
         seed: Seed of the decoding noise; an example's row id is its place in the fixed order.
         data: A file of examples in a format the task reads, or a folder of such files; with a `split`, what a data set's
             splits are read from.
-        gen_length: Tokens to generate; the task's own length if None, whatever the strategy says.
+        gen_length: Tokens to generate; if None the task's own length, whatever the strategy says, or a published setting's.
         chat: Whether a text goes through the model's chat template; see `DiffusionLM.generate`.
         skip_long: Leave out examples that do not fit the model's context, and count them, rather than refuse them all.
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
-            that was not loaded from a folder are never kept.
+            that was not loaded from a folder and has no fingerprint of its own are never kept.
         progress: Called whenever examples are finished.
         executor: Where to decode, e.g. a `RayExecutor`; None is in this process.
         run_programs: Whether the task may run programs that the model wrote, if that is how it judges.
@@ -113,6 +115,7 @@ def evaluate(
         require_for(task)
         may_run = is_permitted()
     executor = executor or _here(lm)
+    gen_length = gen_length or published_length(strategy)
     task, short = (task, ()) if gen_length else shortened(task, executor.model.max_length)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
@@ -148,9 +151,19 @@ def evaluate(
         chat=template,
         skipped=skipped,
         task_settings=dict(task.settings()),
-        notes=(*short, *notes),
+        notes=(*short, *notes, *not_kept(executor.model, cache)),
     )
     return Evaluation(found, record)
+
+
+def not_kept(model: ModelFacts | DiffusionLM, cache: bool | Path) -> tuple[str, ...]:
+    """Say that outcomes are not kept although they should be, and the way out."""
+    if cache is False or model.lasting:
+        return ()
+    return (
+        f"outcomes are not kept: {model.name} lies in no folder, so no later run can know it again; give "
+        "DiffusionLM or from_module a fingerprint=",
+    )
 
 
 def run_missing(executor: Executor, job: Job, kept: Kept, phases: dict[str, float]) -> None:

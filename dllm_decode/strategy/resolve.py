@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dllm_decode.errors import ConfigError
-from dllm_decode.strategy.presets import Preset, load_presets, nearest_presets, presets_folder
+from dllm_decode.strategy.presets import SHIPPED, Preset, load_presets, nearest_presets, presets_folder
 from dllm_decode.strategy.strategy import TUNED, Strategy
 
 StrategySource = str | Path | Mapping[str, Any] | Strategy
@@ -82,7 +82,8 @@ def _fitting_preset(
 ) -> tuple[Preset, str]:
     """Return the preset that fits a model and a task best, and how well it does."""
     characters = sum(map(len, texts)) / len(texts) if texts else None
-    kept = load_presets()
+    # The user's own stand first and so win among equals.
+    kept = [*load_presets(), *load_presets(SHIPPED)]
     ordered = nearest_presets(kept, model.fingerprint, model.name, task, gen_length, characters)
     own = [one for one in ordered if model.fingerprint == one.fingerprint or model.name == one.model]
     if not own:

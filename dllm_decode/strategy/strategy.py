@@ -33,7 +33,8 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
-from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml
+from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml, refuse_nesting
+from dllm_decode.strategy.settings import find_setting, near_settings
 
 Answer = TypeVar("Answer")
 
@@ -116,8 +117,9 @@ class Strategy(Frozen):
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any] | Strategy, **overrides: Any) -> Strategy:
-        """Accept a recipe name, a YAML path, a mapping or a strategy; `overrides` are dotted paths or fields.
+        """Accept the name of a recipe or published setting, a YAML path, a mapping or a strategy.
 
+        `overrides` are dotted paths or fields.
         Paths with a dot are passed as ``**{"scheduler.threshold": 0.8}``.
 
         Raises:
@@ -130,6 +132,7 @@ class Strategy(Frozen):
     @classmethod
     def parse(cls, data: Mapping[str, Any], origin: str = "strategy") -> Self:
         """Validate a mapping; errors read `origin: path: what is wrong`."""
+        refuse_nesting(data, origin)
         try:
             refuse_unknown_fields(data, cls)
             return cls.model_validate(dict(data))
@@ -177,12 +180,17 @@ class Strategy(Frozen):
         yield from _parts(self, "")
 
     def build(self) -> Parts:
-        """Return the parts of one decode; their config's `build` is the last that is asked of plugins."""
+        """Return the parts of one decode; their config's `build` is the last that is asked of plugins.
+
+        Raises:
+            FailedPartError: A part's `build` raised an exception.
+        """
         built: dict[str, Any] = {}
         for kind in (field.name for field in fields(Parts)):
             given = getattr(self, kind)
             several = isinstance(given, tuple)
-            built[kind] = [part.build() for part in given] if several else given and given.build()
+            made = [asked(part, part.build) for part in (given if several else (given,)) if part is not None]
+            built[kind] = made if several else next(iter(made), None)
         return Parts(**built)
 
     def digest(self) -> str:
@@ -199,7 +207,7 @@ class Strategy(Frozen):
         Raises:
             ConfigError: The block policy cannot serve the budget, or fails.
         """
-        return _asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
+        return asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
 
     def max_forwards(self) -> int:
         """Return the most forwards a row can take.
@@ -219,7 +227,7 @@ class Strategy(Frozen):
         def forwards() -> int:
             return sum(max(least, self.layering.forwards(steps, size)) for size, steps, least in shares)
 
-        return closing + _asked(self.layering, forwards)
+        return closing + asked(self.layering, forwards)
 
     def check(self) -> Self:
         """Refuse parts that cannot work together, and a budget that they cannot serve; return self.
@@ -232,7 +240,7 @@ class Strategy(Frozen):
         return self
 
 
-def _asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
+def asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
     """Return what a part answers.
 
     Raises:
@@ -278,21 +286,27 @@ def _find(source: str | Path | Mapping[str, Any] | Strategy) -> Strategy:
             "strategy: 'tuned' is the preset that fits a model, so it needs one: pass strategy=\"tuned\" to generate(), "
             "stream(), infill() or evaluate(), or --strategy tuned to the command line's generate and eval"
         )
+    setting = find_setting(source)
+    if setting is not None:
+        recipe, changes = setting.composition()
+        return _find(recipe).override(changes)
     if isinstance(source, Path) or re.search(r"\.ya?ml$|[/\\]", text):
         return _read(user_path(text))
     registry = load_registry()
     # Reading YAML takes as long as a forward of a small model; recipes do not change while a process runs.
     if text not in registry.recipes:
         registry.recipes[text] = _read(registry.find("recipe", text))
-    recipe: Strategy = registry.recipes[text]
-    return recipe
+    found: Strategy = registry.recipes[text]
+    return found
 
 
 def _read(path: Path) -> Strategy:
     try:
         text = read_text(path, CHARACTERS)
     except DataError as error:
-        raise ConfigError(f"strategy file {error}") from None
+        near = near_settings(str(path))
+        meant = f"; a published setting? {', '.join(near)}" if near else ""
+        raise ConfigError(f"strategy file {error}{meant}") from None
     strategy = Strategy.from_yaml(text, origin=str(path))
     return strategy if strategy.name != "custom" else strategy.model_copy(update={"name": path.stem})
 

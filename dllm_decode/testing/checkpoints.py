@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
+
+from dllm_decode.testing.byte_tokenizer import CHAT_TEMPLATE, EOS, MASK, bytes_and_ends
 
 # The config.json of LLaDA-8B as published, its sizes scaled down; the vocabulary and its ids are the real ones.
 LLADA_8B: dict[str, Any] = {
@@ -68,13 +69,6 @@ LLADA_8B: dict[str, Any] = {
     "vocab_size": 126464,
     "weight_tying": False,
 }
-
-MASK, EOS, EOT = "<|mdm_mask|>", "<|endoftext|>", "<|eot_id|>"
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}<|eot_id|>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-
 
 def small_config(**changes: Any) -> dict[str, Any]:
     """Return a config with 264 vocabulary entries: 256 bytes and room for the special tokens of `write_tokenizer`."""
@@ -150,13 +144,8 @@ def write_checkpoint(
 
 def write_tokenizer(folder: Path, *, mask: bool = True, chat_template: bool = True) -> Path:
     """Write a tokenizer of the 256 bytes, then mask 256, EOS 257 and EOT 258; return the folder."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({character: number for number, character in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([MASK, EOS, EOT])
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    bytes_and_ends().save(str(folder / "tokenizer.json"))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": EOS,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dllm_decode.commands.options import IncludePath, Json, Shape, Shots, find_task
+from dllm_decode.commands.costs import tell
+from dllm_decode.commands.options import EstimateOnly, IncludePath, Json, Shape, Shots, find_task
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
@@ -63,6 +64,7 @@ def run(
     include_path: IncludePath = None,
     device: Device = None,
     dtype: Dtype = None,
+    estimate: EstimateOnly = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -75,6 +77,12 @@ def run(
     with permitted(options["run_programs"]):
         for one in tasks:
             require_for(one)
+    if estimate:
+        from dllm_search.estimate import estimates
+
+        tell(estimates(model, tasks, device, dtype, options), as_json)
+        note("at most: trials that are stopped early or cheaper take less; verification and report come on top")
+        return
     out = options.pop("out")
     options["fix"] = dict(parse_override(text) for text in options["fix"] or [])
     own: dict[str, Any] = {"device": device, "dtype": dtype, "presets": presets, "say": note}

@@ -32,6 +32,7 @@ from dllm_strategies.grid import Grid
 from dllm_strategies.klass import KlassScheduler
 from dllm_strategies.logits import ForbidEos, Guidance
 from dllm_strategies.multi import MultiBlock
+from dllm_strategies.nucleus import Temper, TopK, TopP
 from dllm_strategies.prior import CertaintyPrior
 from dllm_strategies.scaffold import Scaffold
 from dllm_strategies.schedulers import EvenScheduler, QuotaThresholdScheduler, ThresholdScheduler
@@ -83,7 +84,7 @@ def dllm_confidence() -> list[type[ConfidenceConfig]]:
 @hookimpl
 def dllm_logits() -> list[type[LogitsConfig]]:
     """Return the logits processors."""
-    return [Guidance, ForbidEos]
+    return [Guidance, ForbidEos, Temper, TopP, TopK]
 
 
 @hookimpl

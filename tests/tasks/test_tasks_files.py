@@ -59,9 +59,57 @@ def test_line_reads_the_operation_from_the_file_name_or_the_line(tmp_path: Path)
     assert LineTask().score(example, "Cy, Bob, Ann")
 
 
+# Lines as ParallelBench publishes them: a list in a string, names of two words, answers as strings or objects.
+COPY = (
+    r'{"input":{"context":"[\"Billy Ramos\", \"Alan Wells\", \"Grace Wright\"]","icl_examples":[]},'
+    r'"answer":"[\"Billy Ramos\", \"Alan Wells\", \"Grace Wright\"]","metadata":{"length":3}}'
+)
+INSERT = (
+    r'{"input":{"context":"[\"Ann Lee\", \"Bo May\"]","word":"Cy Oz"},"answer":{"input":["Ann Lee","Bo May"],'
+    r'"word":"Cy Oz","example":"[\"Cy Oz\", \"Ann Lee\", \"Bo May\"]"}}'
+)
+LATIN = '{"input":{"size":4,"symbols":"[H, 4, C, A]"},"answer":{"symbols":["H","4","C","A"],"example":"%s"}}'
+SQUARE = r"H,4,A,C\n4,C,H,A\nC,A,4,H\nA,H,C,4"
+SUDOKU = r'{"input": {"sudoku": "0042\n2031\n4023\n3214"}, "answer": "%s", "metadata": {"length": 12}}'
+
+
+def test_a_published_name_of_two_words_is_one_name(tmp_path: Path) -> None:
+    task = LineTask()
+    (copy,) = task.load(_file(tmp_path, "copy.jsonl", COPY + "\n"))
+    assert copy.meta["names"] == ["Billy Ramos", "Alan Wells", "Grace Wright"]
+    assert copy.prompt == "Copy the line: Billy Ramos, Alan Wells, Grace Wright."
+    for answer in ("Billy Ramos, Alan Wells, Grace Wright", '["Billy Ramos", "Alan Wells", "Grace Wright"]',
+                   " Billy Ramos,\nAlan  Wells, 'Grace Wright'."):  # fmt: skip
+        assert task.score(copy, answer)
+    for answer in ("Billy, Ramos, Alan, Wells, Grace, Wright", "Billy Ramos Alan Wells Grace Wright",
+                   "Alan Wells, Billy Ramos, Grace Wright"):  # fmt: skip
+        assert not task.score(copy, answer)
+    (insert,) = task.load(_file(tmp_path, "insert_random.jsonl", INSERT + "\n"))
+    assert insert.reference == " Cy Oz, Ann Lee, Bo May"
+    assert task.score(insert, "Ann Lee, Cy Oz, Bo May")
+    assert not task.score(insert, "Cy Oz, Bo May, Ann Lee")
+
+
+def test_published_squares_and_sudokus_keep_their_own_answers(tmp_path: Path) -> None:
+    task = SquareTask()
+    (latin,) = task.load(_file(tmp_path, "latin.jsonl", LATIN % SQUARE + "\n"))
+    assert latin.meta["symbols"] == ["H", "4", "C", "A"]
+    assert latin.reference == " H 4 A C 4 C H A C A 4 H A H C 4"
+    assert task.score(latin, latin.reference)
+    (sudoku,) = task.load(_file(tmp_path, "sudoku.jsonl", SUDOKU % r"1342\n2431\n4123\n3214" + "\n"))
+    assert sudoku.meta["puzzle"] == "0042203140233214"
+    assert task.score(sudoku, sudoku.reference)
+
+
 @pytest.mark.parametrize(
     ("task", "name", "text", "message"),
     [
+        (LineTask(), "reverse.jsonl", COPY + "\n", "line 1: its own answer .* is not right for reverse"),
+        (LineTask(), "remove_random.jsonl", '{"input": {"context": ["A", "B"]}, "answer": ["A", "B"]}\n', "its own answer"),
+        (SquareTask(), "a.jsonl", LATIN % SQUARE.replace("H,4,A,C", "4,H,A,C") + "\n", "is no Latin square over H, 4, C, A"),
+        (SquareTask(), "a.jsonl", SUDOKU % r"1342\n2431\n4123\n3241" + "\n", "does not solve"),
+        (SquareTask(), "a.jsonl", '{"input": {"size": 4}}\n', "line 1: expected"),
+        (SquareTask(), "a.jsonl", '{"input": {"symbols": "[A, B]"}}\n', "input.symbols must hold four"),
         (CountdownTask(), "a.jsonl", '{"input": "1,2,3", "output": "6"}\nnonsense\n', "line 2: not JSON"),
         (CountdownTask(), "a.jsonl", '{"input": "1,x,3", "output": "6"}\n', "line 1: expected"),
         (CountdownTask(), "a.jsonl", '{"numbers": "1,2,3"}\n', "line 1: expected"),

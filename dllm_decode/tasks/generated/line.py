@@ -7,7 +7,6 @@ model's own choice have many right answers whose names must agree; the others ha
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from dllm_decode.errors import DataError
 from dllm_decode.tasks.base import Example
 from dllm_decode.tasks.files import json_lines
 from dllm_decode.tasks.generated.base import GeneratedTask
+from dllm_decode.tasks.generated.names import listed, names_in
 
 NAMES = (
     "Adam Alice Anna Ben Bob Carl Carol Clara Dan David Diana Emma Eric Eva Frank Fred Grace Greg Hannah Henry "
@@ -76,17 +76,13 @@ class LineTask(GeneratedTask):
         return Example("", prompt, " " + ", ".join(answer), meta)
 
     def score(self, example: Example, text: str) -> bool:
-        answer = _names_in(text)
         meta = example.meta
+        answer = names_in(text, whole=any(" " in name for name in (*meta["names"], meta["word"])))
         return _JUDGES[meta["operation"]](answer, list(meta["names"]), meta["word"], meta["place"])
 
     def load(self, path: Path) -> list[Example]:
         """Reads ParallelBench's waiting-line JSONL; the operation is named by the line or by the file."""
         return [_from_record(record, path, number) for number, record in json_lines(path)]
-
-
-def _names_in(text: str) -> list[str]:
-    return [name for name in re.split(r"[\s,;\[\]'\".]+", text) if name]
 
 
 def _one_answer(operation: str, names: list[str], word: str, place: int, rng: random.Random) -> list[str]:
@@ -140,7 +136,7 @@ def _from_record(record: dict[str, Any], path: Path, number: int) -> Example:
     if not isinstance(inputs, dict) or "context" not in inputs:
         raise DataError(f'{path}, line {number}: expected {{"input": {{"context": ...}}, "answer": ...}}')
     context = inputs["context"]
-    names = [str(name) for name in context] if isinstance(context, list) else _names_in(str(context))
+    names = listed(context)
     if not names:
         raise DataError(f"{path}, line {number}: input.context holds no names")
     stated = str(record.get("task") or record.get("operation") or path.stem).lower()
@@ -160,5 +156,18 @@ def _from_record(record: dict[str, Any], path: Path, number: int) -> Example:
     ordinal = ORDINALS[place] if place < len(ORDINALS) else f"{place + 1}th"
     prompt = PHRASINGS[operation][0].format(line=", ".join(names), word=word, ordinal=ordinal)
     meta = {"operation": operation, "names": names, "word": word, "place": place}
-    answer = names if operation == "shuffle" else _FIXED[kind](names, word, place)
+    own = _own_answer(record)
+    if own is not None and not _JUDGES[operation](own, names, word, place):
+        raise DataError(
+            f"{path}, line {number}: its own answer {', '.join(own)!r} is not right for {operation} of {', '.join(names)!r}"
+        )
+    answer = own or (names if operation == "shuffle" else _FIXED[kind](names, word, place))
     return Example(where, prompt, " " + ", ".join(answer), meta)
+
+
+def _own_answer(record: dict[str, Any]) -> list[str] | None:
+    """Return the answer that a line gives itself: a list, a list in a string, or the `example` of an object; or None."""
+    answer = record.get("answer")
+    if isinstance(answer, dict):
+        answer = answer.get("example")
+    return None if answer is None else listed(answer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -65,10 +66,10 @@ class SquareTask(GeneratedTask):
         return set(digits) == set("1234") and is_latin(digits) and has_distinct_boxes(digits)
 
     def load(self, path: Path) -> list[Example]:
-        """Reads sudokus from CSV (``Puzzle,Solution``) or ParallelBench's Latin squares from JSONL."""
+        """Reads sudokus from CSV (``Puzzle,Solution``), ParallelBench's Latin squares and sudokus from JSONL."""
         if path.suffix.lower() == ".csv":
             return [_sudoku(row, path, number) for number, row in csv_rows(path, ("Puzzle", "Solution"))]
-        return [_latin(record, path, number) for number, record in json_lines(path)]
+        return [_from_record(record, path, number) for number, record in json_lines(path)]
 
 
 def is_latin(cells: str | list[str]) -> bool:
@@ -121,17 +122,35 @@ def _sudoku(row: dict[str, str], path: Path, number: int) -> Example:
     return example
 
 
-def _latin(record: dict[str, Any], path: Path, number: int) -> Example:
-    inputs = record.get("input")
-    if not isinstance(inputs, dict) or "context" not in inputs:
-        raise DataError(f'{path}, line {number}: expected {{"input": {{"context": ...}}, "answer": ...}}')
-    context = inputs["context"]
+def _from_record(record: dict[str, Any], path: Path, number: int) -> Example:
+    inputs, answer = record.get("input"), record.get("answer")
+    if not isinstance(inputs, dict) or not {"context", "symbols", "sudoku"} & set(inputs):
+        raise DataError(
+            f'{path}, line {number}: expected {{"input": {{"symbols": ...}}, "answer": ...}}, or "context" or "sudoku" in '
+            "the input"
+        )
+    if "sudoku" in inputs:
+        cells = {"Puzzle": inputs["sudoku"], "Solution": answer}
+        return _sudoku({name: re.sub(r"\s", "", str(text)) for name, text in cells.items()}, path, number)
+    field = "symbols" if "symbols" in inputs else "context"
+    example = _latin(inputs[field], f"input.{field}", path, number)
+    own = answer.get("example") if isinstance(answer, dict) else answer
+    if own is None:
+        return example
+    if not SquareTask().score(example, str(own)):
+        symbols = ", ".join(example.meta["symbols"])
+        raise DataError(f"{path}, line {number}: its own answer {own!r} is no Latin square over {symbols}")
+    cells_of = [cell for cell in re.split(r"[\s,;|\[\]'\"]+", str(own)) if cell]
+    return replace(example, reference="".join(f" {cell}" for cell in cells_of))
+
+
+def _latin(context: Any, field: str, path: Path, number: int) -> Example:
     symbols = (
         [str(symbol) for symbol in context] if isinstance(context, list) else re.findall(r"\w+", str(context))
     )
     if len(symbols) != 4 or len(set(symbols)) != 4:
         raise DataError(
-            f"{path}, line {number}: input.context must hold four different symbols, got {context!r}"
+            f"{path}, line {number}: {field} must hold four different symbols, got {context!r}"
         )
     prompt = LATIN_PHRASINGS[0].format(symbols=", ".join(symbols))
     reference = "".join(f" {symbols[cell]}" for row in latin_squares()[0] for cell in row)
