@@ -33,6 +33,7 @@ def evaluate(
     ] = None,
     shape: options.Shape = None,
     shots: options.Shots = None,
+    include_path: options.IncludePath = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of a forward, at most.")] = 64,
     steps: options.Steps = None,
@@ -73,7 +74,7 @@ def evaluate(
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
     from dllm_decode.programs import permitted, require_for
 
-    chosen = options.find_task(task, shape, shots)
+    chosen = options.find_task(task, shape, shots, include_path=include_path)
     with permitted(run_programs):
         require_for(chosen)
     changed = options.changes(overrides, steps, gen_length, temperature)

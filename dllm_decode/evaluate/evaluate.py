@@ -22,11 +22,11 @@ from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.generation.chat import Chat, what_is_done
-from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import is_permitted, permitted, require_for
 from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
 from dllm_decode.strategy.settings import published_length
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.named import find_task
 
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
@@ -128,7 +128,7 @@ def evaluate(
             has to run programs and may not.
     """
     started = time.perf_counter()
-    task = load_registry().task(task) if isinstance(task, str) else task
+    task = find_task(task) if isinstance(task, str) else task
     with permitted(run_programs):
         require_for(task)
         may_run = is_permitted()

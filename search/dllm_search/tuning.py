@@ -19,7 +19,6 @@ from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.evaluate import not_kept, shortened
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
-from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import permitted, require_for
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.base import SPLITS
@@ -214,7 +213,9 @@ def as_task(
     from dllm_decode.tasks.base import Task
 
     if isinstance(task, str):
-        return load_registry().task(task)  # type: ignore[no-any-return]
+        from dllm_decode.tasks.named import find_task
+
+        return find_task(task)
     if isinstance(task, Task):
         return task
     if not callable(task):
