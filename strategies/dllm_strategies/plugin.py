@@ -28,8 +28,11 @@ from dllm_strategies.debias import FrequencyDebiased
 from dllm_strategies.delayed import DelayedCache
 from dllm_strategies.dream import BernoulliScheduler, DreamScheduler
 from dllm_strategies.editing import Edit
+from dllm_strategies.falling import FallingThresholdScheduler
+from dllm_strategies.frechet import FrechetScheduler
 from dllm_strategies.grid import Grid
 from dllm_strategies.klass import KlassScheduler
+from dllm_strategies.leap import LocalLeapScheduler
 from dllm_strategies.logits import ForbidEos, Guidance
 from dllm_strategies.multi import MultiBlock
 from dllm_strategies.prior import CertaintyPrior
@@ -66,8 +69,11 @@ def dllm_scheduler() -> list[type[SchedulerConfig]]:
         ThresholdScheduler,
         QuotaThresholdScheduler,
         SegmentScheduler,
+        LocalLeapScheduler,
+        FallingThresholdScheduler,
         KlassScheduler,
         FactorScheduler,
+        FrechetScheduler,
         EntropyBoundedScheduler,
         WideIn,
         AnyOf,
