@@ -15,6 +15,7 @@ from pydantic import Field
 
 from dllm_decode.lazy import torch
 from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune
+from dllm_strategies.memory import moved
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,16 +140,6 @@ class Remembered:
     def kept(self) -> list[Tensor]:
         """Return the tensors that are there, in the order of the fields."""
         return [kept for kept in (self.log_probabilities, self.tokens, self.rest) if kept is not None]
-
-
-def moved(kept: Tensor, before: slice, after: slice) -> Tensor:
-    """Return (B, W', ...) of the columns `after`, from (B, W, ...) of `before`; zero where there was none."""
-    result = kept.new_zeros(kept.shape[0], after.stop - after.start, *kept.shape[2:])
-    first, last = max(before.start, after.start), min(before.stop, after.stop)
-    if first < last:
-        shared = kept[:, first - before.start : last - before.start]
-        result[:, first - after.start : last - after.start] = shared
-    return result
 
 
 def remember(log_probabilities: Tensor, top: int | None) -> Remembered:
