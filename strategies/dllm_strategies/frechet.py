@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class FrechetScheduler(SchedulerConfig):
-    """Commits ranks 1..m for the largest m with (c_(1) + ... + c_(m) - m + 1) - (1 - c_(m)) > margin, and always rank 1.
+    """Commits ranks 1..m for the largest m with L - (1 - c_(m)) > margin, L = c_(1) + ... + c_(m) - m + 1; always rank 1.
 
-    The first bracket is Fréchet's lower bound on the probability that all m tokens are right, the second an upper bound
-    on that of any other choice. Equal scores make it the factor rule with factor 1 - margin; uneven ones commit more.
+    L is Fréchet's lower bound on the probability that all m tokens are right, 1 - c_(m) an upper bound on that of any
+    other choice. Equal scores make it the factor rule with factor 1 - margin; uneven ones commit more.
     Source: Fast-dLLM++ (arXiv 2606.02955) and its released code. Cost: from one forward to one a token.
     """
 

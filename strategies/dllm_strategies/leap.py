@@ -20,7 +20,8 @@ class LocalLeapScheduler(SchedulerConfig):
     """Commits every score of at least `threshold` (an anchor), and near one (`radius` columns) of `relaxed`.
 
     Anchors are open positions of this step; those decided earlier are none. Always the best position.
-    Source: LocalLeap (arXiv 2510.07081), after a copy of its released `get_transfer_index`. Cost: from one forward to one a token.
+    Source: LocalLeap (arXiv 2510.07081), after a copy of its released `get_transfer_index`. Cost: from one forward to
+    one a token.
     """
 
     name: Literal["local-leap"] = "local-leap"

@@ -162,8 +162,8 @@ def compare(name: str, case: int) -> tuple[int, int]:
     drawn = random.Random(case)
     settings, rule = RULES[name]
     fields, changes = settings(drawn)
-    length, prompts = drawn.randint(6, 16), drawn.sample(PROMPTS, 2)
-    block = length if name == "sched" else drawn.randint(2, 16)
+    length, prompts = drawn.randint(5, 12), drawn.sample(PROMPTS, 2)
+    block = length if name == "sched" else drawn.randint(2, 12)
     if name != "sched":
         changes["block.length"] = block
     else:
@@ -180,7 +180,7 @@ def test_a_batch_decodes_as_the_plain_loop_does_row_by_row(name: str, case: int)
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_random_models_make_the_rules_commit_several_tokens_at_once(name: str) -> None:
-    forwards, tokens = map(sum, zip(*(compare(name, case) for case in range(5)), strict=True))
+    forwards, tokens = map(sum, zip(*(compare(name, case) for case in range(2)), strict=True))
     assert forwards < 0.9 * tokens
 
 
@@ -210,13 +210,16 @@ def test_what_is_remembered_matters_to_the_cost(name: str, changes: dict[str, An
     assert run(strategy, [[5, 7]])[1] != run(strategy.override(changes), [[5, 7]])[1]
 
 
-@pytest.mark.parametrize("layering", ["single", "chlg", "scaffold"])
 @pytest.mark.parametrize(
-    "block",
-    [{"name": "fixed", "length": 6}, {"name": "multi", "length": 4}, {"name": "adaptive", "length": 5}],
-    ids=lambda block: block["name"],
+    ("block", "layering"),
+    [
+        ({"name": "fixed", "length": 6}, "scaffold"),
+        ({"name": "multi", "length": 4}, "single"),
+        ({"name": "adaptive", "length": 5}, "single"),
+    ],
+    ids=["fixed", "multi", "adaptive"],
 )
-def test_rows_stand_alone_under_every_block_policy_and_layering(block: dict[str, Any], layering: str) -> None:
+def test_rows_stand_alone_whatever_the_blocks_and_layers(block: dict[str, Any], layering: str) -> None:
     strategy = Strategy.load(
         "less",
         gen_length=12,

@@ -95,7 +95,7 @@ def compare(name: str, case: int) -> tuple[int, int]:
     drawn = random.Random(case)
     settings, rule = RULES[name]
     fields = settings(drawn)
-    length, block, prompts = drawn.randint(6, 16), drawn.randint(2, 16), drawn.sample(PROMPTS, 2)
+    length, block, prompts = drawn.randint(5, 12), drawn.randint(2, 12), drawn.sample(PROMPTS, 2)
     strategy = Strategy.load(name, gen_length=length).override(
         {"block.length": block, **{f"scheduler.{field}": value for field, value in fields.items()}}
     )
@@ -110,7 +110,7 @@ def test_a_batch_decodes_as_the_plain_loop_does_row_by_row(name: str, case: int)
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_random_models_make_the_rules_commit_several_tokens_at_once(name: str) -> None:
-    forwards, tokens = map(sum, zip(*(compare(name, case) for case in range(5)), strict=True))
+    forwards, tokens = map(sum, zip(*(compare(name, case) for case in range(2)), strict=True))
     assert forwards < 0.9 * tokens
 
 
