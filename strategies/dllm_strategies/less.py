@@ -24,8 +24,9 @@ _NEEDS = frozenset({"distribution"})
 class LessScheduler(SchedulerConfig):
     """Commits scores of at least `threshold` whose token stayed for `history` steps and whose distribution has calmed.
 
-    It stayed if it is that of the `history` steps before this one, and is calm if it drifts by at most `drift`. Drift is the Jensen-Shannon divergence, in nats, between this step's distribution and the last one's, each as its
-    `top` largest entries and one for the rest. A block starts without a past, so in its first `history` steps the best
+    It stayed if it is that of the `history` steps before this one, and is calm if it drifts by at most `drift`: the
+    Jensen-Shannon divergence, in nats, between this step's distribution and the last one's, each as its `top` largest
+    entries and one for the rest. A block starts without a past, so in its first `history` steps the best
     position alone is committed.
     Source: LESS (arXiv 2606.16908), its released sampler for LLaDA; the one for Dream adds rules of its own. Cost: at
     least min(n, `history` + 1) forwards a block of n positions, at most one a token.

@@ -110,7 +110,7 @@ def test_a_batch_decodes_as_the_plain_loop_does_row_by_row(name: str, case: int)
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_random_models_make_the_rules_commit_several_tokens_at_once(name: str) -> None:
-    forwards, tokens = map(sum, zip(*(compare(name, case) for case in range(2)), strict=True))
+    forwards, tokens = map(sum, zip(*(compare(name, case) for case in range(3)), strict=True))
     assert forwards < 0.9 * tokens
 
 
