@@ -137,6 +137,7 @@ def test_a_long_decode_moves_within_a_frame_or_two(browser, tmp_path):
             const on = performance.now();
             for (let call = 500; call >= 0; call -= 1) { page.go(call); document.body.offsetHeight; }
             return [(on - begun) / 501, (performance.now() - on) / 501]; }""")
+        assert not tab.is_visible("#row")
         assert max(spent) < 50, f"{spent} ms a forward"
         assert not complaints
 
