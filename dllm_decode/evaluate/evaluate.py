@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError, DataError
-from dllm_decode.evaluate.choose import choose_examples
+from dllm_decode.evaluate.choose import choose_examples, is_whole
 from dllm_decode.evaluate.executors import Executor, InProcess, Job, ModelFacts
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
@@ -213,6 +213,8 @@ def _strategy(
     own_examples: bool,
 ) -> tuple[Strategy, tuple[str, ...]]:
     """Return the strategy as the task needs it, and what is to be said of it."""
+    if gen_length is not None and (not is_whole(gen_length) or gen_length < 1):
+        raise ConfigError(f"gen_length: should be a whole number above 0, or None for the task's, got {gen_length!r}")
     wanted = gen_length or task.gen_length
     looked_at = task.examples("tune", LOOKED_AT) if own_examples and needs_model(source) else []
     prompts = [prompt_text(example.prompt) for example in looked_at]

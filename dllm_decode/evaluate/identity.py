@@ -33,7 +33,7 @@ def open_store(
     if cache is False or not model.lasting:
         # A model made in this process has no name that another process could know it by.
         return None
-    folder = cache_folder() / "outcomes" if cache is True else cache
+    folder = cache_folder() / "outcomes" if cache is True else Path(cache)
     return OutcomeStore(folder, outcome_key(model, task, chosen, strategy, seed, template))
 
 

@@ -1,13 +1,14 @@
 """Evaluation: what is counted, what is kept, and what a run that was interrupted does the second time."""
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 
-from dllm_decode.errors import ConfigError, DataError
+from dllm_decode.errors import ConfigError, DataError, DecodeError
 from dllm_decode.evaluate.evaluate import evaluate, fit
 from dllm_decode.evaluate.judge import judge
 from dllm_decode.evaluate.outcomes import Outcome, OutcomeStore
@@ -82,6 +83,22 @@ def test_examples_at_given_places_come_out_as_they_do_among_all(lm, tmp_path):
     assert evaluate(lm, "line", noisy, rows=[1, 2], cache=tmp_path).record.resumed == 1
     with pytest.raises(DataError, match="examples there, none at"):
         evaluate(lm, "line", noisy, rows=[100_000], cache=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("limit", value) for value in ("x", 0, -1, True, 1.5)),
+        *(("gen_length", value) for value in ("x", 0, -1, True, math.nan)),
+        *(("rows", value) for value in (["a"], [0.5], [True], [10**9])),
+        *(("data", value) for value in ("a\0b", "~nouser/x", "x" * 300)),
+    ],
+)
+def test_what_no_evaluation_can_be_made_of_is_refused_by_name(lm, field, value):
+    with pytest.raises(DecodeError) as refused:
+        evaluate(lm, "line", STRATEGY, **{"limit": 1, "cache": False, field: value})
+    assert str(refused.value).startswith(f"{field}: ") or field == "data"
+    assert "\n" not in str(refused.value) and lm.rows == 0
 
 
 def test_tokens_after_the_first_end_are_not_counted(lm):
