@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dllm_decode.data.inputs import SpecialTokens
 from dllm_decode.decoding.commit import OnStep
 from dllm_decode.errors import ConfigError, ModelError
+from dllm_decode.fingerprints import fingerprint as named
 from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
@@ -43,6 +44,7 @@ class DiffusionLM:
         *,
         name: str = "custom",
         folder: Path | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         """Take a denoiser that is ready to use; `from_pretrained` and `from_module` make one.
 
@@ -51,12 +53,15 @@ class DiffusionLM:
             tokenizer: None to work with token ids only: prompts are then tensors, and there are no texts.
             name: What records and presets call the model.
             folder: The checkpoint's files, which outcomes and presets are kept by; None for a model that lies on no
-                disk, whose outcomes are not kept.
+                disk, whose outcomes are not kept unless it has a fingerprint of its own.
+            fingerprint: Your own name for exactly these weights and this code, which outcomes and presets are kept by
+                instead; change it when they change.
         """
         self.denoiser = denoiser
         self.tokenizer = tokenizer
         self.name = name
         self.folder = folder
+        self._named = fingerprint
 
     @classmethod
     def from_pretrained(
@@ -121,6 +126,8 @@ class DiffusionLM:
         max_length: int | None = None,
         tokenizer: Tokenizer | None = None,
         time: Literal["mask-ratio"] | TimeOf | None = None,
+        name: str | None = None,
+        fingerprint: str | None = None,
     ) -> Self:
         """Wrap your own module from (B, L) int64 tokens to (B, L, V) logits; see `ModuleDenoiser`.
 
@@ -134,16 +141,19 @@ class DiffusionLM:
             tokenizer: None to work with token ids only.
             time: "mask-ratio" for a module that is told the share of masked tokens, a function from tokens and mask
                 to (B,) float for one that is told something else, None for one that is told nothing.
+            name: What records and presets call the model; its class if not given.
+            fingerprint: Your own name for exactly these weights and this code; with one, outcomes are kept by it.
 
         Raises:
             ModelError: The module is causal, takes other arguments, or gives something else than logits.
         """
-        every_eos = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
+        every_eos = list(eos_token_id) if isinstance(eos_token_id, list | tuple) else [eos_token_id]
+        every_eos = [one for one in every_eos if one is not None]
         eos, more = next(iter(every_eos), None), tuple(every_eos[1:])
         special = SpecialTokens(mask_token_id, eos, eot_token_id, line_breaks(tokenizer), more)
         denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)
         refuse_causal(denoiser, denoiser.device, type(module).__name__)
-        return cls(denoiser, tokenizer, name=type(module).__name__)
+        return cls(denoiser, tokenizer, name=name or type(module).__name__, fingerprint=fingerprint)
 
     @property
     def special(self) -> SpecialTokens:
@@ -198,8 +208,15 @@ class DiffusionLM:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A name for exactly this model, for records: of the checkpoint's files, or of the object without any."""
+        """A name for exactly this model, for records: its own, that of the checkpoint's files, or else of the object."""
+        if self._named is not None:
+            return named(f"given {self._named}".encode())
         return f"object-{id(self.denoiser):x}" if self.folder is None else folder_fingerprint(self.folder)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the fingerprint means the same model in another process, so that outcomes may be kept by it."""
+        return self._named is not None or self.folder is not None
 
     def generate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dllm_decode.models.llama.fields import ANYWHERE, IDS
+from dllm_decode.models.llama.fields import ANYWHERE, EVERY_LAYER, IDS
 from dllm_decode.models.llama.format import LlamaFormat
 from dllm_decode.plugins.registry import Registry
 
@@ -18,7 +18,8 @@ def fields_page(registry: Registry) -> str:
     """Return the page as Markdown."""
     everywhere = (
         f"Every family reads {_listed(IDS)}; `eos_token_id` may be a list, and that of `generation_config.json` counts too. "
-        f"Harmless everywhere: {_listed(ANYWHERE)}."
+        f"Harmless everywhere: {_listed(ANYWHERE)}. "
+        + "".join(f"`{name}` may say `{setting}` for every layer." for name, setting in EVERY_LAYER.items())
     )
     families = [registry.find("denoiser", name) for name in registry.names("denoiser")]
     sections = [_section(each) for each in families if isinstance(each, type) and issubclass(each, LlamaFormat)]

@@ -90,7 +90,7 @@ def evaluate(
         if estimate:
             tell_cost(executor, chosen, [resolved], split, data, limit, batch_size, length, run_programs, as_json)
             return
-        with progress(f"{chosen.name} · {resolved.name}", cache) as report:
+        with progress(f"{chosen.name} · {resolved.name}", cache and executor.model.lasting) as report:
             done = evaluation.evaluate(
                 None,
                 chosen,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dllm_decode.data.prompt import prompt_text
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.choose import choose_examples
-from dllm_decode.evaluate.executors import Executor, InProcess, Job
+from dllm_decode.evaluate.executors import Executor, InProcess, Job, ModelFacts
 from dllm_decode.evaluate.identity import open_store
 from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
@@ -100,7 +100,7 @@ def evaluate(
         chat: Whether a text goes through the model's chat template; see `DiffusionLM.generate`.
         skip_long: Leave out examples that do not fit the model's context, and count them, rather than refuse them all.
         cache: Keep outcomes in the cache folder, in the given folder, or, if False, not at all. Those of a model
-            that was not loaded from a folder are never kept.
+            that was not loaded from a folder and has no fingerprint of its own are never kept.
         progress: Called whenever examples are finished.
         executor: Where to decode, e.g. a `RayExecutor`; None is in this process.
         run_programs: Whether the task may run programs that the model wrote, if that is how it judges.
@@ -151,9 +151,19 @@ def evaluate(
         chat=template,
         skipped=skipped,
         task_settings=dict(task.settings()),
-        notes=(*short, *notes),
+        notes=(*short, *notes, *not_kept(executor.model, cache)),
     )
     return Evaluation(found, record)
+
+
+def not_kept(model: ModelFacts | DiffusionLM, cache: bool | Path) -> tuple[str, ...]:
+    """Say that outcomes are not kept although they should be, and the way out."""
+    if cache is False or model.lasting:
+        return ()
+    return (
+        f"outcomes are not kept: {model.name} lies in no folder, so no later run can know it again; give "
+        "DiffusionLM or from_module a fingerprint=",
+    )
 
 
 def run_missing(executor: Executor, job: Job, kept: Kept, phases: dict[str, float]) -> None:

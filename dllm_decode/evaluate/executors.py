@@ -38,6 +38,8 @@ class ModelFacts:
     device_name: str
     chat_template: bool = False
     """Whether it has a chat template that does anything to a text."""
+    lasting: bool = True
+    """Whether the fingerprint means the same model in another process."""
     max_length: int | None = None
     """The longest canvas, prompt included, in tokens; None if any."""
 
@@ -52,6 +54,7 @@ class ModelFacts:
             device=str(lm.device),
             device_name=device_name(lm.device),
             chat_template=lm.has_chat_template,
+            lasting=lm.lasting,
             max_length=lm.denoiser.max_length,
         )
 
@@ -147,19 +150,24 @@ class InProcess:
             yield places, self.lm.infill([prompts[place] for place in places], job.strategy, row_ids=own, **options)
 
     def _over_long(self, job: Job) -> list[int]:
-        """Return the indices of the examples that do not fit the model's context.
+        """Return the indices of the examples to leave out; raises `ConfigError` where there should be none."""
+        return over_long(self.lm, job.task, job.examples, job.strategy.gen_length, job.chat, skip=job.skip_long)
 
-        Raises:
-            ConfigError: There are some, and they are not to be skipped.
-        """
-        prompts = [example.prompt for example in job.examples]
-        infill, length = job.task.infill, job.strategy.gen_length
-        long = self.lm.over_long(prompts, length, chat=job.chat, infill=infill)
-        if long and not job.skip_long:
-            names = ", ".join(job.examples[number].id for number in long)
-            raise ConfigError(
-                f"{len(long)} of {len(prompts)} prompts and {length} tokens of an answer are over the model's context of "
-                f"{self.lm.denoiser.max_length} tokens: {names}. Leave them out with --skip-long (skip_long=True), or lower "
-                "gen_length."
-            )
-        return long
+
+def over_long(
+    lm: DiffusionLM, task: Task, examples: Sequence[Example], length: int, chat: Chat, *, skip: bool
+) -> list[int]:
+    """Return the indices of a task's examples that do not fit the model's context together with `length` more tokens.
+
+    Raises:
+        ConfigError: There are some, and they are not to be skipped.
+    """
+    long = lm.over_long([example.prompt for example in examples], length, chat=chat, infill=task.infill)
+    if long and not skip:
+        names = ", ".join(examples[number].id for number in long)
+        raise ConfigError(
+            f"{len(long)} of {len(examples)} prompts and {length} tokens of an answer are over the model's context of "
+            f"{lm.denoiser.max_length} tokens: {names}. Leave them out with --skip-long (skip_long=True), or lower "
+            "gen_length."
+        )
+    return long

@@ -30,7 +30,7 @@ def open_store(
     Raises:
         DataError: The folder cannot be made or read.
     """
-    if cache is False or model.folder is None:
+    if cache is False or not model.lasting:
         # A model made in this process has no name that another process could know it by.
         return None
     folder = cache_folder() / "outcomes" if cache is True else cache

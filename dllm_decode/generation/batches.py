@@ -89,8 +89,8 @@ def decode_parts(
     """
     count = table.tokens.shape[0]
     size = DEFAULT_BATCH_SIZE if options.batch_size is None else options.batch_size
-    if size < 1:
-        raise ConfigError(f"batch_size should be at least 1, got {size}.")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ConfigError(f"batch_size should be a whole number of at least 1, got {size!r}.")
     identities = _row_ids(options.row_ids, count)
     watched = trace is not None or options.on_step is not None
     pooled = count > size > 1 and not watched and can_share_forwards(strategy)

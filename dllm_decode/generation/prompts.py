@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dllm_decode.data.prompt import Message, user
-from dllm_decode.errors import ConfigError
+from dllm_decode.errors import ConfigError, shown
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.chat import (
     Chat,
@@ -28,6 +28,8 @@ from dllm_decode.generation.chat import (
 from dllm_decode.generation.table import Table
 from dllm_decode.models.tokenizer import Tokenizer
 
+MOST_ID = 2**63 - 1
+"""What an int64 holds."""
 MASK_TEXT = "[MASK]"
 """How an undecided position is written in a text, whatever the tokenizer calls its mask token."""
 
@@ -130,6 +132,8 @@ class _Reader:
             prompt = prompt.tolist()
         is_text, is_messages = isinstance(prompt, str), is_conversation(prompt)
         if not is_text and isinstance(prompt, Sequence) and all(map(_is_id, prompt)):
+            if beyond := [one for one in prompt if not -MOST_ID <= one <= MOST_ID]:
+                raise ConfigError(f"prompt {number}: token id {shown(beyond[0])} is outside of every vocabulary.")
             return [int(one) for one in prompt]
         if not is_text and not is_messages:
             raise ConfigError(

@@ -152,6 +152,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _family(folder: Path, config: Mapping[str, Any]) -> Any:
+    if not isinstance(config.get("model_type"), str | None):
+        raise ModelError(f"{folder / 'config.json'}: model_type should be a text, got {config['model_type']!r}.")
     if config.get("model_type") == "llada" and any("expert" in field for field in config):
         raise ModelError(
             f"{folder} is a LLaDA-MoE: its experts are not carried out here. LLaDA, LLaDA-1.5 and Dream are; a plugin "

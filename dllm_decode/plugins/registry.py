@@ -93,9 +93,12 @@ class Registry:
         if name in table:
             return table[name]
         failed = "".join(f". Note: {f.origin} failed to load: {f.reason}" for f in self.failures)
+        raise ConfigError(unknown_name(kind, name, table) + self.of_another_kind(kind, name) + failed)
+
+    def of_another_kind(self, kind: str, name: str) -> str:
+        """Say of an unknown name of a kind which other kinds know it; "" if none does."""
         other = [WORDS[one] for one in KINDS if name in self.tables.get(one, {})]
-        is_another = f". Note: {name!r} is a {' and a '.join(other)}, no {WORDS.get(kind, kind)}" if other else ""
-        raise ConfigError(unknown_name(kind, name, table) + is_another + failed)
+        return f". Note: {name!r} is a {' and a '.join(other)}, no {WORDS.get(kind, kind)}" if other else ""
 
     def part(self, kind: str, name: str) -> type[PartConfig]:
         """Return the config class of a part."""

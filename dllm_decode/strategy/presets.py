@@ -18,6 +18,7 @@ import yaml
 
 from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.files import write_atomically
+from dllm_decode.strategy.read_yaml import read_yaml
 from dllm_decode.strategy.strategy import Strategy
 
 FOLDER_VARIABLE = "DLLM_DECODE_PRESETS"
@@ -41,6 +42,23 @@ class Preset:
     strategy: Strategy
     found: Mapping[str, Any] = field(default_factory=dict)
     """How it was found, and what it came to; for people."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no preset says; a file may hold anything.
+
+        Raises:
+            TypeError: Names the field.
+        """
+        for name in ("model", "fingerprint", "task"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} should be a text, got {getattr(self, name)!r}")
+        length, characters = self.gen_length, self.prompt_characters
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise TypeError(f"gen_length should be a whole number above 0, got {length!r}")
+        if isinstance(characters, bool) or not isinstance(characters, int | float) or not 0 <= characters < math.inf:
+            raise TypeError(f"prompt_characters should be a number from 0 on, got {characters!r}")
+        if not isinstance(self.found, Mapping):
+            raise TypeError(f"found should be a mapping, got {self.found!r}")
 
     def distance(self, gen_length: int | None, prompt_characters: float | None) -> float:
         """Return how unlike another task is: the factors between answer and prompt lengths, in doublings, summed.
@@ -116,8 +134,11 @@ def nearest_presets(
 
 def _read(path: Path) -> Preset:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Preset(**{**data, "strategy": Strategy.parse(data["strategy"], f"{path}: strategy")})
-    except (OSError, yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as error:
+        data = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        strategy = Strategy.parse(data["strategy"], f"{path}: strategy")
+        return Preset(**{**data, "strategy": strategy})
+    except (OSError, TypeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path} is no preset: {reason}; remove it, or tune the task again") from None
+    except ConfigError as error:
+        reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
+    raise ConfigError(f"{path} is no preset: {reason}; remove it, or tune the task again")

@@ -5,9 +5,11 @@ Knows YAML; leaves what a document must hold to whoever asked for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from dllm_decode.errors import ConfigError, yaml_problem
 
@@ -49,6 +51,27 @@ def read_yaml(text: str, origin: str) -> Any:
     except Exception as error:
         # Beside its own errors the reader raises whatever a tag's text comes to: `!!int ""` is an IndexError.
         raise ConfigError(f"{origin} is not YAML: {yaml_problem(error)}") from None
+
+
+def refuse_nesting(data: Any, origin: str) -> None:
+    """Refuse plain data, or parts, that no document of a strategy could hold: what is loaded can then be written.
+
+    Raises:
+        ConfigError: It is nested or repeated beyond all use, or contains itself.
+    """
+    left, seen = [(data, 0)], 0
+    while left:
+        one, depth = left.pop()
+        seen += 1
+        if depth > DEPTH or seen > NODES:
+            limit = f"nested more than {DEPTH} levels deep" if depth > DEPTH else f"more than {NODES:,} values"
+            raise ConfigError(f"{origin}: {limit}")
+        if isinstance(one, Mapping):
+            left += [(inner, depth + 1) for inner in one.values()]
+        elif isinstance(one, list | tuple):
+            left += [(inner, depth + 1) for inner in one]
+        elif isinstance(one, BaseModel):
+            left += [(inner, depth + 1) for _, inner in one]
 
 
 def _refuse_depth(text: str) -> None:

@@ -33,7 +33,7 @@ from dllm_decode.parts.stop import StopConfig
 from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.misfits import refuse_misfits
 from dllm_decode.strategy.overrides import assign
-from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml
+from dllm_decode.strategy.read_yaml import CHARACTERS, read_yaml, refuse_nesting
 from dllm_decode.strategy.settings import find_setting, near_settings
 
 Answer = TypeVar("Answer")
@@ -132,6 +132,7 @@ class Strategy(Frozen):
     @classmethod
     def parse(cls, data: Mapping[str, Any], origin: str = "strategy") -> Self:
         """Validate a mapping; errors read `origin: path: what is wrong`."""
+        refuse_nesting(data, origin)
         try:
             refuse_unknown_fields(data, cls)
             return cls.model_validate(dict(data))
@@ -179,12 +180,17 @@ class Strategy(Frozen):
         yield from _parts(self, "")
 
     def build(self) -> Parts:
-        """Return the parts of one decode; their config's `build` is the last that is asked of plugins."""
+        """Return the parts of one decode; their config's `build` is the last that is asked of plugins.
+
+        Raises:
+            FailedPartError: A part's `build` raised an exception.
+        """
         built: dict[str, Any] = {}
         for kind in (field.name for field in fields(Parts)):
             given = getattr(self, kind)
             several = isinstance(given, tuple)
-            built[kind] = [part.build() for part in given] if several else given and given.build()
+            made = [asked(part, part.build) for part in (given if several else (given,)) if part is not None]
+            built[kind] = made if several else next(iter(made), None)
         return Parts(**built)
 
     def digest(self) -> str:
@@ -201,7 +207,7 @@ class Strategy(Frozen):
         Raises:
             ConfigError: The block policy cannot serve the budget, or fails.
         """
-        return _asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
+        return asked(self.block, lambda: self.block.plan(self.steps, self.gen_length))
 
     def max_forwards(self) -> int:
         """Return the most forwards a row can take.
@@ -221,7 +227,7 @@ class Strategy(Frozen):
         def forwards() -> int:
             return sum(max(least, self.layering.forwards(steps, size)) for size, steps, least in shares)
 
-        return closing + _asked(self.layering, forwards)
+        return closing + asked(self.layering, forwards)
 
     def check(self) -> Self:
         """Refuse parts that cannot work together, and a budget that they cannot serve; return self.
@@ -234,7 +240,7 @@ class Strategy(Frozen):
         return self
 
 
-def _asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
+def asked(part: PartConfig, question: Callable[[], Answer]) -> Answer:
     """Return what a part answers.
 
     Raises:

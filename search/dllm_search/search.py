@@ -175,6 +175,8 @@ class Search:
         outside = self._scored(self._outside(known))
         everything = study.user_attrs["setup"].get("everything", True)
         eligible = [*tried, *outside] if everything else tried
+        if not (tried or outside):
+            raise ConfigError("every strategy was refused, so there is nothing to choose from; the reasons stand above")
         baseline = self.settings.goal.baseline(self, [*tried, *outside])
         self.say(
             f"baseline: {baseline.name}, {100 * baseline.score.accuracy:.1f} % at "

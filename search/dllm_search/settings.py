@@ -50,6 +50,7 @@ class SharedOptions(TypedDict, total=False):
     test_examples: int
     batch_size: int
     chat: str
+    skip_long: bool
     timeout: float | None
     workers: int
     ray_address: str | None
@@ -111,6 +112,9 @@ class Settings(Frozen):
     batch_size: int = Field(64, ge=1, description="Examples decoded together.")
     chat: str = Field(
         "auto", description="Chat template for texts: auto (if the model has one), on, off (messages too)."
+    )
+    skip_long: bool = Field(
+        False, description="Leave out examples over the model's context, rather than refuse them all."
     )
     timeout: float | None = Field(None, gt=0, le=1e9, description="Seconds after which no new trial is begun.")
     workers: int = Field(1, ge=1, description="Processes that decode, one GPU each where there are any.")
@@ -203,5 +207,7 @@ class Settings(Frozen):
             names.append("generation")
         if self.chat != "auto":
             names.append("chat")
+        if self.skip_long:
+            names.append("skip_long")
         timed = {"cost_batch_size": self.timed_together()} if self.timed is not None else {}
         return {**{name: getattr(self, name) for name in names}, **timed}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import optuna
 
 from dllm_decode.errors import ConfigError, DataError
-from dllm_decode.evaluate.evaluate import shortened
+from dllm_decode.evaluate.evaluate import not_kept, shortened
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
 from dllm_decode.plugins.registry import load_registry
@@ -38,7 +38,7 @@ from dllm_search.space.abilities import abilities
 from dllm_search.space.baselines import baselines
 from dllm_search.space.presets import chosen_folder, remember, starting_points
 from dllm_search.space.space import Space
-from dllm_search.trials.journal import held_alone
+from dllm_search.trials.alone import held_alone
 from dllm_search.trials.study import open_study
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def tune(
     name = settings.study or f"{chosen_task.name}-{Path(lm.name).name}"
     with (
         permitted(settings.run_programs),
-        held_alone(settings.place()),
+        held_alone(settings.place(), name),
         workers(lm, settings, device) as evaluate,
     ):
         search, objective = build_search(lm, chosen_task, settings, cache, say, evaluate)
@@ -143,7 +143,7 @@ def tune(
             defaults={"generation": settings.width()},
         )
         study.set_user_attr("sizes", settings.model_dump(include=set(SIZES)))
-        for line in prospects(settings, chosen_task):
+        for line in (*prospects(settings, objective.available), *not_kept(lm, cache)):
             search.say(line)
         started = time.perf_counter()
         search.run(study, space)
@@ -301,6 +301,7 @@ def build_search(
         seed=settings.seed,
         cache=cache,
         chat=settings.chat,  # type: ignore[arg-type]
+        skip_long=settings.skip_long,
         evaluate=evaluate,
     )
     watch = _stopwatch(lm, task, settings, cache)
@@ -321,9 +322,12 @@ def _stopwatch(lm: DiffusionLM, task: Task, settings: Settings, cache: bool | Pa
         raise ConfigError(f"cost: answers are timed, and task {task.name!r} fills in texts; it takes cost forwards")
     size = settings.timed_together()
     prompts = [example.prompt for example in task.examples("tune", ROUNDS * size)]
+    if settings.skip_long:
+        long = lm.over_long(prompts, task.gen_length, chat=settings.chat)  # type: ignore[arg-type]
+        prompts = [prompt for place, prompt in enumerate(prompts) if place not in long]
     (baseline,) = baselines(task.gen_length, limit=1)
     folder = None
-    if cache is not False and lm.folder is not None:
+    if cache is not False and lm.lasting:
         folder = (cache_folder() if cache is True else Path(cache)) / "timings"
     return Stopwatch(lm, prompts, baseline, size, folder, seed=settings.seed, chat=settings.chat)  # type: ignore[arg-type]
 

@@ -106,6 +106,12 @@ def test_ids_are_taken_in_every_form_they_come_in(lm: DiffusionLM) -> None:
         assert torch.equal(lm.generate(given, gen_length=4).canvas, expected.canvas)
 
 
+@pytest.mark.parametrize("given", [[2**63], [[3], [-(10**30)]], [[numpy.uint64(2**64 - 1)]]])
+def test_an_id_that_no_tensor_holds_is_refused_with_the_prompt_s_number(lm: DiffusionLM, given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"prompt [01]: token id .* is outside of every vocabulary"):
+        lm.generate(given, gen_length=4)
+
+
 @pytest.mark.parametrize("kind", ["lists", "pt", "np"])
 def test_a_tokenizer_s_output_is_taken_with_its_mask(lm: DiffusionLM, kind: str) -> None:
     assert lm.tokenizer is not None

@@ -14,7 +14,7 @@ from dllm_decode.data.canvas import Block, Stage
 from dllm_decode.data.inputs import ModelInputs, SpecialTokens
 from dllm_decode.data.views import Proposal, Revision
 from dllm_decode.decoding.decoded import decode
-from dllm_decode.errors import ContractError, ModelError
+from dllm_decode.errors import ContractError, FailedPartError, ModelError
 from dllm_decode.models.llama.llama import BidirectionalLlama
 from dllm_decode.parts.base import PartConfig
 from dllm_decode.parts.block import BlockConfig
@@ -245,6 +245,22 @@ def test_a_part_that_breaks_its_contract_is_named_with_what_it_did(kind: str, pa
         model = BidirectionalLlama(random_llama(), SPECIAL, None, torch.device("cpu"))
     with pytest.raises(ContractError, match=said):
         decode(model, canvas_of(PROMPTS, LENGTH), strategy)
+
+
+class Unbuilt(BadStop):
+    """Cannot be built."""
+
+    name: Literal["unbuilt"] = "unbuilt"
+
+    def build(self) -> Any:
+        """Fail, as a part does whose file is missing."""
+        raise OSError("no such table")
+
+
+def test_a_part_that_cannot_be_built_is_named() -> None:
+    strategy = Strategy.load("llada", gen_length=LENGTH, steps=2).model_copy(update={"stop": (Unbuilt(),)})
+    with pytest.raises(FailedPartError, match=r"stop: 'unbuilt' \(.*\) failed: OSError: no such table"):
+        decode(RandomModel(), canvas_of(PROMPTS, LENGTH), strategy)
 
 
 def test_a_stage_of_a_canvas_with_holes_cannot_overstate_its_size() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -195,7 +196,10 @@ def test_a_wrong_budget_is_refused_with_its_path(lm: DiffusionLM) -> None:
     assert "gen_length" in refusal(lm.generate, "x", gen_length=0)
     assert "steps" in refusal(lm.generate, "x", steps=0)
     assert "temperature" in refusal(lm.generate, "x", temperature=-1)
-    assert "batch_size should be at least 1" in refusal(lm.generate, "x", gen_length=4, batch_size=0)
+    for size in (0, "x", 1.5, math.nan, [], True):
+        assert "batch_size should be a whole number of at least 1" in refusal(
+            lm.generate, "x", gen_length=4, batch_size=size
+        )
     blocks = {"block": {"name": "fixed", "length": 2}}
     assert "steps" in refusal(lm.generate, "x", gen_length=8, steps=2, **blocks)
     assert "Did you mean 'llada'?" in refusal(lm.generate, "x", strategy="lada")

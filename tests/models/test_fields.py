@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ def test_what_is_not_known_is_refused_unless_it_asks_for_nothing(write: Any, tmp
 
 
 @pytest.mark.parametrize("write", WRITERS)
+def test_layers_may_be_said_to_attend_to_everything_and_to_nothing_less(write: Any, tmp_path: Path) -> None:
+    expected = logits(write(tmp_path))
+    assert torch.equal(logits(change(tmp_path, layer_types=["full_attention"] * 2)), expected)
+    for other in (["full_attention", "sliding_attention"], "full_attention", 7, {"a": 1}):
+        with pytest.raises(ModelError, match=r"layer_types should be 'full_attention' for every layer, got"):
+            logits(change(tmp_path, layer_types=other))
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_the_number_of_heads_and_the_epsilon_are_honoured(write: Any, tmp_path: Path) -> None:
     plain = logits(write(tmp_path))
     assert not torch.allclose(logits(change(tmp_path, rms_norm_eps=10.0)), plain)
@@ -103,6 +113,8 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"rms_norm_eps": "small"}, "rms_norm_eps should be a number above 0, got 'small'"),
     ({"weight_tying": "no"}, "weight_tying should be true or false, got 'no'"),
     ({"multi_query_attention": 3}, "multi_query_attention should be true or false"),
+    ({"model_type": []}, r"model_type should be a text, got \[\]"),
+    ({"model_type": {"a": 1}}, "model_type should be a text"),
     ({"quantization_config": 7}, "config.json|cannot be read"),
 ]
 
@@ -117,7 +129,11 @@ def test_nonsense_is_refused_in_one_line_at_once(changes: dict[str, Any], said: 
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("FUZZ", "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     field=st.sampled_from(sorted(LLADA_8B)),
     value=st.one_of(

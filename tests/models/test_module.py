@@ -196,6 +196,24 @@ def test_an_end_that_is_no_token_of_the_module_is_refused(field: str, end: int) 
         DiffusionLM.from_module(Mixer(), **ids)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"vocab_size": "x"}, "vocab_size should be a whole number above 0, got 'x'"),
+        ({"vocab_size": 0}, "vocab_size should be a whole number above 0, got 0"),
+        ({"max_length": -1}, "max_length should be a whole number above 0, got -1"),
+        ({"max_length": "a"}, "max_length should be a whole number above 0, got 'a'"),
+        ({"mask_token_id": 3.5}, "mask_token_id should be whole numbers, got 3.5"),
+        ({"eos_token_id": "a"}, "eos_token_id and eot_token_id should be whole numbers, got 'a'"),
+        ({"eos_token_id": 2.5}, "eos_token_id and eot_token_id should be whole numbers, got 2.5"),
+        ({"eot_token_id": True}, "eos_token_id and eot_token_id should be whole numbers, got True"),
+    ],
+)
+def test_sizes_and_ids_of_a_module_are_whole_numbers(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        DiffusionLM.from_module(Mixer(), **{"vocab_size": VOCABULARY, "mask_token_id": MASK, **changes})
+
+
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(ModelError, match="wraps a torch.nn.Module, got function"):
         wrap(lambda tokens: tokens)  # type: ignore[arg-type]

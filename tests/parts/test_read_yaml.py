@@ -60,6 +60,24 @@ def test_truth_is_no_number_in_a_part_either() -> None:
         Strategy.load("fast-dllm", **{"scheduler.threshold": True})
 
 
+def _within(times: int) -> dict[str, object]:
+    part: dict[str, object] = {"name": "single"}
+    for _ in range(times):
+        part = {"name": "scaffold", "detail": part}
+    return part
+
+
+def test_a_layering_nested_without_end_is_refused_from_python_as_well() -> None:
+    assert Strategy.from_yaml(Strategy.load("llada", layering=_within(30)).to_yaml()).layering.name == "scaffold"
+    for layering in (_within(200), _within(5000)):
+        with pytest.raises(ConfigError, match="nested more than 40 levels deep"):
+            Strategy.load("llada", layering=layering)
+    endless = _within(1)
+    endless["detail"] = endless
+    with pytest.raises(ConfigError, match="nested more than 40 levels deep"):
+        Strategy.load("llada", layering=endless)
+
+
 def test_an_override_is_read_with_the_same_care() -> None:
     assert parse_override("layering.parity=absolute") == ("layering.parity", "absolute")
     with pytest.raises(ConfigError, match="stands twice"):

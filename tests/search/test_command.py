@@ -16,6 +16,7 @@ from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
 from dllm_search.judge.objective import TaskObjective
 
+LONG = "and so on " * 40
 SMALL = ["--trials", "5", "--examples", "4", "--verify-examples", "6", "--test-examples", "6"]
 
 
@@ -212,3 +213,30 @@ def test_importing_any_module_of_the_search_does_not_hide_its_public_names() -> 
     for found in pkgutil.walk_packages(dllm_search.__path__, "dllm_search."):
         importlib.import_module(found.name)
     assert all(callable(getattr(dllm_search, name)) for name in dllm_search.__all__)
+
+
+def test_over_long_prompts_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "short", max_position_embeddings=64)
+    fitting = [f"Write a line {number}." for number in range(12)]
+    prompts = [*fitting, *(f"{prompt} {LONG}" for prompt in fitting)]
+    few: dict[str, Any] = {"trials": 3, "examples": 12, "verify_examples": 12, "test_examples": 12}
+    few |= {"prompts": prompts, "gen_length": 8, "cache": False}
+
+    def search(**more: Any) -> Any:
+        said: list[str] = []
+        seen: set[str] = set()
+
+        def judge(prompt: str, answer: str) -> bool:
+            seen.add(prompt)
+            return len(answer) % 2 == 0
+
+        return tune(model, judge, say=said.append, **few, **more), said, seen
+
+    with pytest.raises(ConfigError, match=r"over the model's context of 64 tokens: .*--skip-long"):
+        search()
+    for objective in ("pareto", "constrained"):
+        result, said, seen = search(skip_long=True, objective=objective)
+        assert seen == set(fitting)
+        tuned, tested = result.report.tried[0].score.n, result.report.chosen.score.n
+        assert tuned + tested == len(fitting)
+        assert said[0].startswith(f"{tuned} tuning examples") and said[1].startswith(f"{tested} test examples")

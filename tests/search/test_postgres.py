@@ -10,6 +10,7 @@ import pytest
 import tests.support.made_up_study as made_up
 from dllm_decode.errors import ConfigError, DataError
 from dllm_search.trials import study as studies
+from dllm_search.trials.alone import held_alone
 from dllm_search.trials.storage import open_storage
 from tests.support.postgres import Server, UnavailableError
 
@@ -92,3 +93,16 @@ def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.Mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'dllm-decode\[postgres\]'"):
         open_storage("postgresql://me:secret@host/x", create=True)
+
+
+def test_a_study_is_searched_by_one_at_a_time(server: Server, database: str) -> None:
+    with held_alone(database, "one"), held_alone(database, "other"):
+        with (
+            pytest.raises(DataError, match=r"study 'one' in postgresql://.* is in use by another search; wait"),
+            held_alone(database, "one"),
+        ):
+            pass
+        server.stop()  # what holds a lock must not fall over when the server does
+        server.start()
+    with held_alone(database, "one"):
+        pass

@@ -112,6 +112,27 @@ def test_a_file_that_is_no_preset_is_named(lm: DiffusionLM) -> None:
         load_presets()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("task: line", "task: line\ntask: facts", "key 'task' stands twice"),
+        ("gen_length: 16", "gen_length: true", "gen_length should be a whole number above 0, got True"),
+        ("gen_length: 16", "gen_length: 0", "gen_length should be a whole number above 0, got 0"),
+        ("prompt_characters: 40.0", "prompt_characters: .nan", "prompt_characters should be a number from 0 on"),
+        ("prompt_characters: 40.0", "found_by: me", "found_by"),
+        ("task: line", "task: [line]", "task should be a text"),
+        ("task: line", "task: " + "[" * 50_000, "nested more than 40 levels deep"),
+        ("task: line", "\x00", "is no preset"),
+    ],
+)
+def test_a_preset_is_read_with_the_care_of_a_strategy(lm: DiffusionLM, old: str, new: str, said: str) -> None:
+    file = save_preset(preset(lm, "line", 16, 40.0))
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError, match=r"line.yaml is no preset: .*remove it") as caught:
+        load_presets()
+    assert said in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
 def test_the_command_line_takes_tuned_as_a_strategy(
     lm: DiffusionLM, capsys: pytest.CaptureFixture[str]
 ) -> None:

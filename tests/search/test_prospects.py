@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dllm_decode.evaluate.statistics import paired_interval
+from dllm_decode.tasks.base import Task
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
 from dllm_search.function_task import function_task
 from dllm_search.report.prospects import prospects
 from dllm_search.settings import Settings
 
+
+def of(task: Task) -> Callable[[str, int], int]:
+    return lambda split, examples: len(task.examples(split, examples))
+
+
 TASK = function_task(lambda prompt, answer: True, [f"prompt {number}" for number in range(2000)])
 
 
 def told(**options: object) -> list[str]:
-    return list(prospects(Settings(**options), TASK))  # type: ignore[arg-type]
+    return list(prospects(Settings(**options), of(TASK)))  # type: ignore[arg-type]
 
 
 def test_enough_examples_are_said_to_be_enough() -> None:
@@ -43,9 +50,9 @@ def test_what_is_chosen_among_several_at_99_percent_takes_more() -> None:
 
 def test_a_task_that_has_too_few_examples_is_not_asked_for_more() -> None:
     small = function_task(lambda prompt, answer: True, [f"prompt {number}" for number in range(40)])
-    line, _ = prospects(Settings(), small)
+    line, _ = prospects(Settings(), of(small))
     assert line.startswith("20 tuning examples") and line.endswith("give a task with more examples")
-    line, _ = prospects(Settings(objective="constrained"), small)
+    line, _ = prospects(Settings(objective="constrained"), of(small))
     assert "give a --max-drop of 16.85 or more" in line
 
 

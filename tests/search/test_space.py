@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -234,11 +235,24 @@ def test_a_space_is_cut_down_by_paths() -> None:
     [
         ({"schedular": "even"}, "Did you mean 'scheduler'"),
         ({"scheduler": "evn"}, "Did you mean 'even'"),
+        ({"scheduler": "margin"}, "Note: 'margin' is a confidence, no scheduler"),
+        ({"scheduler": 5}, "scheduler"),
+        ({"scheduler": True}, "scheduler"),
+        ({"scheduler": {"name": "even"}}, "scheduler: give a name, a number or a list of them"),
+        ({"scheduler": [["even"]]}, "scheduler: give a name, a number or a list of them"),
         ({"scheduler.treshold.threshold": 0.5}, "Did you mean 'threshold'"),
         ({"scheduler.threshold.treshold": 0.5}, "Did you mean 'threshold'"),
         ({"scheduler.threshold": 0.5}, "give scheduler a part's name"),
         ({"scheduler.threshold.threshold": {"lo": 0.5}}, "no such key"),
         ({"steps": {"low": 9, "high": 3}}, "above high"),
+        ({"steps": {"choices": []}}, r"choices should be a list of values, got \[\]"),
+        ({"steps": {"low": math.nan}}, "steps: no value can be drawn of {'low': nan}"),
+        ({"steps": {"step": -1}}, "steps: no value can be drawn of {'step': -1}"),
+        ({"steps": {"low": 0, "log": True}}, "steps: no value can be drawn of {'low': 0, 'log': True}"),
+        ({"scheduler.threshold.threshold": {"step": math.nan}}, "no value can be drawn of"),
+        ({"steps": "x"}, "steps: should be whole numbers above 0, got 'x'"),
+        ({"steps": [4, 2.5]}, "steps: should be whole numbers above 0"),
+        ({"steps": {"low": 1.5}}, "steps: should be whole numbers above 0, got 1.5"),
         ({"cache": "dual"}, "holds no cache; it is searched where time is the cost, such as --cost seconds"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 import tests.support.made_up_study as made_up
 from dllm_decode.errors import ConfigError, DataError, DecodeError
 from dllm_search.trials.address import shown_address, without_secrets
-from dllm_search.trials.journal import held_alone
+from dllm_search.trials.alone import held_alone
 from dllm_search.trials.storage import Steady, open_storage
 from dllm_search.trials.study import complete, open_study
 from tests.support.made_up_study import drive, story
@@ -209,7 +209,19 @@ def test_a_journal_is_searched_by_one_at_a_time(tmp_path: Path) -> None:
             pass
     with held_alone(journal):
         pass
-    with held_alone("postgresql://me@host/x"), held_alone("postgresql://me@host/x"), held_alone(None):
+    with held_alone(None), held_alone(None), held_alone("sqlite://"), held_alone("sqlite://"):
+        pass
+
+
+def test_a_study_of_a_database_is_searched_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLLM_DECODE_CACHE", str(tmp_path / "cache"))
+    url = f"sqlite:///{tmp_path}/studies.db"
+    with held_alone(url, "one"), held_alone(url, "other"):
+        story(drive(url, trials=2))
+        with pytest.raises(DataError, match=r"study 'one' in sqlite:///.* is in use by another search"):  # noqa: SIM117
+            with held_alone(f"sqlite:///{tmp_path}/./studies.db", "one"):
+                pass
+    with held_alone(url, "one"):
         pass
 
 

@@ -20,6 +20,9 @@ ANYWHERE = (
 )
 """Harmless in every format; so are fields that begin with an underscore, and those that are null or false."""
 
+EVERY_LAYER = {"layer_types": "full_attention"}
+"""Honoured in every format at one setting for each layer, as transformers 5 writes it; refused at any other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:
@@ -60,7 +63,11 @@ class Fields:
             value = config.get(name, setting)
             if value != setting and not (value is None and not setting):
                 raise ModelError(f"{origin}: {name} {value!r} is not supported; only {setting!r} is.")
-        known = {*self.sizes, *self.honoured, *self.only, *self.harmless, *IDS, *ANYWHERE}
+        for name, setting in EVERY_LAYER.items():
+            value = config.get(name)
+            if value is not None and not (isinstance(value, list) and all(each == setting for each in value)):
+                raise ModelError(f"{origin}: {name} should be {setting!r} for every layer, got {value!r}.")
+        known = {*self.sizes, *self.honoured, *self.only, *self.harmless, *IDS, *ANYWHERE, *EVERY_LAYER}
         for name, value in config.items():
             if name not in known and value is not None and value is not False and not name.startswith("_"):
                 raise ModelError(

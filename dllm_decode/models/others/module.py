@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -54,6 +55,12 @@ class ModuleDenoiser:
         """
         if not isinstance(module, nn.Module):
             raise ModelError(f"from_module() wraps a torch.nn.Module, got {type(module).__name__}.")
+        for name, size in (("vocab_size", vocab_size), ("max_length", max_length)):
+            if not (name == "max_length" and size is None) and (not _is_whole(size) or size < 1):
+                raise ModelError(f"{name} should be a whole number above 0, got {size!r}.")
+        for name, one in (("mask_token_id", special.mask), *(("eos_token_id and eot_token_id", end) for end in special.ends)):
+            if not _is_whole(one):
+                raise ModelError(f"{name} should be whole numbers, got {one!r}.")
         if not 0 <= special.mask < vocab_size:
             raise ModelError(
                 f"mask_token_id {special.mask} is no id of a vocabulary of {vocab_size} entries."
@@ -165,6 +172,10 @@ class ModuleDenoiser:
                 f"{type(self.module).__name__} fails on a padded row, which its argument {self._mask_name!r} masks with a "
                 f"(2, L) bool tensor: {reason}"
             ) from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _arguments(module: nn.Module, timed: bool) -> tuple[str | None, str | None, bool]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from dllm_decode.errors import DataError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_search.judge.score import Score
 
@@ -59,6 +60,7 @@ class TaskObjective:
         seed: int = 0,
         cache: bool | Path = True,
         chat: Chat = "auto",
+        skip_long: bool = False,
         evaluate: Callable[..., Evaluation] | None = None,
     ) -> None:
         """Keep what every evaluation shares.
@@ -70,12 +72,16 @@ class TaskObjective:
             seed: Of the decoding noise.
             cache: As in `evaluate`.
             chat: As in `evaluate`.
+            skip_long: As in `evaluate`; places are then among the examples that are left.
             evaluate: What decodes and scores, called as the core's `evaluate`, e.g. that with an executor bound to it; it
                 may be called by several threads at once. None is the core's own, in this process.
         """
         self.lm, self.task, self.batch_size, self.seed, self.cache = lm, task, batch_size, seed, cache
         self.chat: Chat = chat
-        self.evaluate = evaluate
+        self.evaluate, self.skip_long = evaluate, skip_long
+        self._places: dict[str, list[int]] = {}
+        """Split -> places in the fixed order of the examples that are not left out, as far as they were looked at."""
+        self._looked: dict[str, int | None] = {}
         self.spent = Spent()
         self._counting = Lock()
         self._known: dict[tuple[str, str], dict[int, tuple[float, int, int]]] = {}
@@ -83,12 +89,46 @@ class TaskObjective:
 
     def __call__(self, strategy: Strategy, split: str, examples: int) -> Score:
         """Return the score; raises `DecodeError` where a part breaks its contract."""
-        available = len(self.task.examples(split, examples))
-        return self.rows(strategy, split, range(available))
+        return self.rows(strategy, split, range(self.available(split, examples)))
+
+    def available(self, split: str, examples: int) -> int:
+        """Return how many of the first so many examples of a split there are, those that are left out not counted.
+
+        Raises:
+            ConfigError: Some are over the model's context, and they are not to be left out.
+            DataError: All are.
+        """
+        there = len(self.task.examples(split, examples))
+        left = sum(place < there for place in self._fitting(split, examples))
+        if not left:
+            raise DataError(f"task {self.task.name!r}: all {there} examples are over the model's context")
+        return left
+
+    def _fitting(self, split: str, examples: int | None) -> list[int]:
+        """Return the places of a split's examples that fit the model's context, at least those of the first so many."""
+        looked = self._looked.get(split, 0)
+        if looked is not None and (examples is None or examples > looked):
+            from dllm_decode.evaluate.executors import over_long
+
+            listed, length = self.task.examples(split, examples), self.task.gen_length
+            long = set(over_long(self.lm, self.task, listed, length, self.chat, skip=self.skip_long))
+            self._places[split] = [place for place in range(len(listed)) if place not in long]
+            self._looked[split] = examples
+        return self._places[split]
+
+    def _placed(self, split: str, rows: Sequence[int]) -> list[int]:
+        """Return the places in the split's fixed order of rows, which count what is left of it."""
+        if not self.skip_long:
+            return list(rows)
+        places = self._fitting(split, max(rows, default=0) + 1)
+        if max(rows, default=0) >= len(places):
+            places = self._fitting(split, None)
+        return [places[row] for row in rows]
 
     def rows(self, strategy: Strategy, split: str, rows: Sequence[int]) -> Score:
         """Return the score on the examples at these places, in this order; decodes only what is not known."""
         known = self._known.setdefault((strategy.digest(), split), {})
+        rows = self._placed(split, rows)
         missing = [row for row in rows if row not in known]
         if missing or not known:
             done = self._decode(strategy, split, missing)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.strategy.strategy import Strategy, asked
 
 if TYPE_CHECKING:
     from dllm_decode.data.inputs import SpecialTokens
@@ -34,10 +34,13 @@ class Work:
 
         Of a cache nothing is taken off: what it saves is time, and no row or column that is attended to. Where blocks
         show only while decoding, a plan's columns are those of the whole answer, which is the most there are.
+
+        Raises:
+            FailedPartError: A part raised an exception.
         """
         digest = strategy.digest()
         if digest not in self._known:
-            twice = any(part.build().unconditional for part in strategy.logits)
+            twice = any(asked(part, part.build).unconditional for part in strategy.logits)
             self._known[digest] = (2 if twice else 1) * (1 + self._added(strategy) / self.columns)
         return self._known[digest]
 
@@ -46,7 +49,7 @@ class Work:
         if strategy.forward is None:
             return 0.0
         length, total = strategy.gen_length, 0.0
-        blocks = strategy.block.plan(None, length) or [(length, None)]
+        blocks = asked(strategy.block, lambda: strategy.block.plan(None, length)) or [(length, None)]
         start = self.columns - length
         for number, (size, _) in enumerate(blocks):
             total += size * self._extra(strategy, number, slice(start, start + size))
@@ -60,14 +63,14 @@ class Work:
         from dllm_decode.data.canvas import Block
         from dllm_decode.data.inputs import ModelInputs
 
-        assert strategy.forward is not None
+        part, special = strategy.forward, self.special
+        assert part is not None
         tokens = torch.full((1, self.columns), self.special.mask)
         where = torch.zeros(1, self.columns, dtype=torch.bool)
         where[:, window] = True
         inputs = ModelInputs(tokens, None, window)
         block = Block(window=window, where=where, steps=None, start=window.start, number=number)
-        planned = strategy.forward.build().plan(inputs, block, self.special)
-        return int(planned.extra)
+        return asked(part, lambda: int(part.build().plan(inputs, block, special).extra))
 
 
 def work_on(lm: DiffusionLM, task: Task, chat: Chat) -> Work:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 from dllm_decode.evaluate.statistics import fewest_examples, paired_interval
 from dllm_search.judge.choose import proof_at
 from dllm_search.settings import Settings
 
-if TYPE_CHECKING:
-    from dllm_decode.tasks.base import Task
-
 TESTED_AT = 0.95
 """Confidence of the interval that the report gives on the test split."""
 
 
-def prospects(settings: Settings, task: Task) -> Iterator[str]:
-    """Yield a line on the tuning examples that a choice is proven on, and one on the test examples."""
+def prospects(settings: Settings, available: Callable[[str, int], int]) -> Iterator[str]:
+    """Yield a line on the tuning examples that a choice is proven on, and one on the test examples.
+
+    Args:
+        settings: What is asked for.
+        available: Returns how many of the first so many examples of a split there are.
+    """
     margin, confidence = settings.goal.margin(settings), proof_at(settings.goal.promises)
-    there = len(task.examples("tune", settings.verified))
+    there = available("tune", settings.verified)
     points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
     yield (
         f"{there} tuning examples can exclude a loss above {_best(there, confidence)} points at best, if no answer changes "
         f"({100 * confidence:g} % interval); {_needed(settings, there, margin, confidence, points)}"
     )
-    tested = len(task.examples("test", settings.test_examples))
+    tested = available("test", settings.test_examples)
     yield f"{tested} test examples can exclude a loss above {_best(tested, TESTED_AT)} points at best (95 % interval)"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dllm_decode.errors import DecodeError
 from dllm_decode.plugins import registry
-from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.strategy.strategy import Strategy, asked
 
 REFERENCE = "llada"
 """The recipe that, at one step a token and its best block length, is the quality to keep."""
@@ -129,7 +129,7 @@ def _adapt(recipe: str, steps: int | None, changes: Mapping[str, Any], gen_lengt
 
 def _shared_out(strategy: Strategy) -> bool:
     """Say whether a budget of steps can be shared out to the blocks: not where they show only while decoding."""
-    return strategy.block.plan(None, strategy.gen_length) is not None
+    return asked(strategy.block, lambda: strategy.block.plan(None, strategy.gen_length)) is not None
 
 
 def _label(recipe: str, strategy: Strategy, changes: Mapping[str, Any]) -> str:

@@ -33,9 +33,9 @@ def chosen_folder(presets: bool | str | Path) -> Path | None:
 def remember(report: Report, lm: DiffusionLM, task: Task, folder: Path) -> Path | None:
     """Keep what a search chose as the preset of its model and task; return its file.
 
-    A model that was made in this process has no files to be known by, so nothing is kept of it.
+    A model that was made in this process has no files to be known by, so nothing is kept of it unless it is named.
     """
-    if lm.folder is None:
+    if not lm.lasting:
         return None
     chosen = report.chosen
     strategy = chosen.strategy.model_copy(update={"name": f"tuned-{task.name}"})

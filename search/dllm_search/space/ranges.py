@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -115,13 +116,30 @@ class Range:
         if unknown := set(limits) - known:
             raise ConfigError(f"space: {self.name}: no such key {sorted(unknown)}; known: {sorted(known)}")
         if "choices" in limits:
-            return replace(self, kind="choice", choices=tuple(limits["choices"]), step=None, log=False)
+            listed = limits["choices"]
+            if not isinstance(listed, list | tuple) or not listed:
+                raise ConfigError(f"space: {self.name}: choices should be a list of values, got {listed!r}")
+            return replace(self, kind="choice", choices=tuple(listed), step=None, log=False)
         if self.kind == "choice":
             raise ConfigError(f"space: {self.name} is a choice; give {{choices: [...]}} or one value")
         cut = replace(self, **limits)
         if cut.low > cut.high:
             raise ConfigError(f"space: {self.name}: low {cut.low} is above high {cut.high}")
-        return cut
+        return cut.checked(limits)
+
+    def checked(self, limits: Any) -> Range:
+        """Return the range if values can be drawn of it; `limits` are what made it.
+
+        Raises:
+            ConfigError: They cannot, e.g. on a logarithmic scale from 0.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                self.distribution()
+        except (ValueError, TypeError, ArithmeticError, Warning) as error:
+            raise ConfigError(f"space: {self.name}: no value can be drawn of {limits}: {error}") from None
+        return self
 
     def fixed(self, value: Any) -> Range:
         """Return the range that holds one value only; the part itself judges whether the value is allowed."""

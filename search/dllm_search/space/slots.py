@@ -131,11 +131,13 @@ class Slot:
         )
 
     def _only(self, names: Any) -> tuple[Option, ...]:
-        wanted = [names] if isinstance(names, str) else list(names or [NONE])
+        wanted = [NONE] if names is None or names == [] else names if isinstance(names, list | tuple) else [names]
         known = {option.label: option for option in self.options}
         for name in wanted:
             if name not in known:
-                raise ConfigError(f"space: {unknown_name(self.path, str(name), known)}")
+                kind = self.path.rpartition(".")[2]
+                other = registry.load_registry().of_another_kind(kind, str(name))
+                raise ConfigError(f"space: {unknown_name(self.path, str(name), known)}{other}")
         return tuple(known[name] for name in wanted)
 
 

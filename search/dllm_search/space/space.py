@@ -19,7 +19,7 @@ from dllm_decode.errors import ConfigError, DataError, shown, unknown_name
 from dllm_decode.files import read_text, user_path
 from dllm_decode.parts.kinds import KINDS, SEVERAL
 from dllm_decode.strategy import read_yaml as strict
-from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.strategy.strategy import Strategy, asked
 from dllm_search.space.baselines import counts_steps, settled
 from dllm_search.space.paths import given, registered
 from dllm_search.space.ranges import WITHOUT, Range
@@ -122,7 +122,11 @@ class Space:
         if path == "temperature":
             return replace(self, temperature=limit)
         if path == "steps":
-            return replace(self, steps=self.steps.narrowed(limit))
+            steps = self.steps.narrowed(limit)
+            values = steps.choices if steps.kind == "choice" else (steps.low, steps.high)
+            if wrong := [one for one in values if one is not None and not _is_count(one)]:
+                raise ConfigError(f"space: steps: should be whole numbers above 0, got {shown(wrong[0])}")
+            return replace(self, steps=steps)
         kind = path.partition(".")[0]
         if kind in KINDS and kind not in self.slots:
             when = "; it is searched where time is the cost, such as --cost seconds" if KINDS[kind].only_time else ""
@@ -230,11 +234,15 @@ def read_yaml(file: str | Path) -> Any:
         raise ConfigError(str(error)) from None
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def _affordable(strategy: Strategy, steps: int | None) -> Strategy:
     """Raise the steps to the first number that the blocks and stages can be given, so that no draw is lost."""
     if steps is None:
         return strategy.check()
-    blocks = len(strategy.block.plan(None, strategy.gen_length) or ())
+    blocks = len(asked(strategy.block, lambda: strategy.block.plan(None, strategy.gen_length)) or ())
     more = {
         n for n in (blocks, 2 * blocks, 4 * blocks, strategy.gen_length) if steps < n <= strategy.gen_length
     }

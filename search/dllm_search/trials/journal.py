@@ -6,20 +6,13 @@ Knows lines and the journal's lock; leaves what the lines say to Optuna.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from dllm_decode.errors import DataError
-from dllm_decode.files import user_path
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 LOCK_GRACE = 10
 """Seconds after which the lock of a process that died while it wrote is taken over; a line is written in far less."""
@@ -54,34 +47,6 @@ def open_journal(path: Path, create: bool, say: Callable[[str], None]) -> optuna
         raise DataError(f"study file {path} cannot be opened: {error.strerror or error}") from None
     except Exception as error:
         raise DataError(f"{path} is not a study file: {type(error).__name__}: {error}") from None
-
-
-@contextmanager
-def held_alone(place: str | Path | None) -> Iterator[None]:
-    """Hold a journal for one search; two at once would both count the trials that are missing, and try too many.
-
-    Args:
-        place: A journal file; a database's URL and None are left alone.
-
-    Raises:
-        DataError: Another search holds it.
-    """
-    if fcntl is None or place is None or "://" in str(place):
-        yield
-        return
-    path = user_path(place)
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Optuna's own lock is a link beside the file; this one is on the file, and ends with the process.
-            fcntl.flock(stack.enter_context(open(path, "ab")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"study file {path} is in use by another search; wait for its end, or give another --storage or --out"
-            ) from None
-        except OSError:
-            pass  # Whether the file can be used is said where it is opened; some file systems have no locks.
-        yield
 
 
 def _set_torn_line_aside(path: Path, lock: JournalFileSymlinkLock) -> Path | None:

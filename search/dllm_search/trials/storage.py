@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -19,12 +19,18 @@ from dllm_decode.files import user_path
 from dllm_search.trials.address import check_address, shown_address, without_secrets
 from dllm_search.trials.journal import open_journal
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 PATIENCE = 300.0
 """Seconds for which a storage that has stopped answering is tried again."""
 SLOWEST = 10.0
 """Seconds between two tries, at most."""
 FIRST_ANSWER = 10
 """Seconds that a server may take to answer for the first time."""
+
+CONNECTING = {"connect_timeout": FIRST_ANSWER, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 4}
+"""For PostgreSQL: a host that vanished without closing its connections is noticed within a minute."""
 
 POSTGRES = ("postgres", "postgresql")
 
@@ -124,9 +130,7 @@ def _database(url: str) -> optuna.storages.BaseStorage:
     options: dict[str, object] = {"pool_pre_ping": True}
     if driver.partition("+")[0] in POSTGRES:
         address = _postgres(url)
-        # A host that vanished without closing its connections is noticed within a minute.
-        alive = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 4}
-        options["connect_args"] = {"connect_timeout": FIRST_ANSWER, **alive}
+        options["connect_args"] = CONNECTING
     try:
         kept = optuna.storages.RDBStorage(address, engine_kwargs=options)
         return optuna.storages.get_storage(kept)
@@ -142,6 +146,19 @@ def _database(url: str) -> optuna.storages.BaseStorage:
                 "and are name, user and password right?"
             ) from None
         raise DataError(f"storage {name}: {said}") from None
+
+
+def server_address(url: str) -> URL:
+    """Return the address of a database as its driver takes it.
+
+    Raises:
+        ConfigError: It cannot be meant.
+        DataError: It names a SQLite file in a folder that is not there.
+    """
+    from sqlalchemy import make_url
+
+    check_address(url)
+    return make_url(_postgres(url) if url.partition("://")[0] in POSTGRES else url)
 
 
 def _postgres(url: str) -> str:
