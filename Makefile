@@ -30,7 +30,7 @@ demo: $(READY)  ## Decode, score and tune on the embedded model
 	$(BIN)/dllm-decode demo
 
 test: $(READY)  ## Run the test suite
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist worksteal
 
 test-slow: $(READY)  ## Run the tests that take long
 	$(BIN)/python -m pytest -q -m slow

@@ -16,7 +16,17 @@ from typing import Annotated
 import typer
 from typer import rich_utils
 
-from dllm_decode.commands import bench, evaluate, generate, listings, new_plugin, reproduce, settings
+from dllm_decode.commands import (
+    bench,
+    evaluate,
+    generate,
+    listings,
+    lm_eval,
+    new_plugin,
+    reproduce,
+    settings,
+    view,
+)
 from dllm_decode.commands.output import streams
 from dllm_decode.errors import ConfigError, DecodeError
 
@@ -28,6 +38,7 @@ BUILT_IN: dict[str, Callable[..., None]] = {
     "generate": generate.generate,
     "eval": evaluate.evaluate,
     "reproduce": reproduce.reproduce,
+    "view": view.view,
     "strategies": listings.strategies,
     "settings": settings.settings,
     "show": listings.show,
@@ -69,7 +80,7 @@ def _run(given: list[str]) -> int:
         DecodeError: What the user gave is wrong.
         OSError: Among others, stdout cannot be written.
     """
-    app = build_app(with_plugins=not given or given[0] not in {*BUILT_IN, "bench", "--version"})
+    app = build_app(with_plugins=not given or given[0] not in {*BUILT_IN, "bench", "lm-eval", "--version"})
     try:
         code = app(args=given, prog_name="dllm-decode", standalone_mode=False)
     except UsageError as error:
@@ -125,9 +136,9 @@ def build_app(with_plugins: bool = True) -> typer.Typer:
     app.callback()(_root)
     for name, command in BUILT_IN.items():
         app.command(name)(command)
-    app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
-        bench.bench
-    )
+    handed_over = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command("bench", context_settings=handed_over)(bench.bench)
+    app.command("lm-eval", context_settings=handed_over, add_help_option=False)(lm_eval.lm_eval)
     if with_plugins:
         from dllm_decode.commands.plugins import add_plugin_commands
 

@@ -20,10 +20,12 @@ from dllm_decode.errors import ConfigError, ModelError
 from dllm_decode.fingerprints import fingerprint as named
 from dllm_decode.fingerprints import folder_fingerprint
 from dllm_decode.forward.denoiser import Denoiser
+from dllm_decode.generation.about import tell_about
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
-from dllm_decode.generation.batches import Options, decode_parts, decode_table
+from dllm_decode.generation.batches import OnRows, Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
 from dllm_decode.generation.prompts import read_prompts
+from dllm_decode.generation.streaming import stream_prefixes
 from dllm_decode.generation.table import Table, region_starts
 from dllm_decode.models.load import FACTORY, call_factory, load_model
 from dllm_decode.models.others.module import ModuleDenoiser, TimeOf
@@ -147,13 +149,19 @@ class DiffusionLM:
         Raises:
             ModelError: The module is causal, takes other arguments, or gives something else than logits.
         """
-        every_eos = list(eos_token_id) if isinstance(eos_token_id, list | tuple) else [eos_token_id]
-        every_eos = [one for one in every_eos if one is not None]
+        # What is no number is refused by the denoiser, in words.
+        given: Any = eos_token_id if isinstance(eos_token_id, list | tuple) else [eos_token_id]
+        every_eos: list[int] = [one for one in given if one is not None]
         eos, more = next(iter(every_eos), None), tuple(every_eos[1:])
         special = SpecialTokens(mask_token_id, eos, eot_token_id, line_breaks(tokenizer), more)
         denoiser = ModuleDenoiser(module, special, vocab_size, max_length, time=time)
         refuse_causal(denoiser, denoiser.device, type(module).__name__)
         return cls(denoiser, tokenizer, name=name or type(module).__name__, fingerprint=fingerprint)
+
+    def __repr__(self) -> str:
+        """Say the name, the kind of denoiser, and where it lies."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<DiffusionLM {self.name}: {type(self.denoiser).__name__} on {self.device}, {dtype}>"
 
     @property
     def special(self) -> SpecialTokens:
@@ -233,6 +241,7 @@ class DiffusionLM:
         chat: Chat = "auto",
         on_step: OnStep | None = None,
         trace: bool = False,
+        progress: OnRows | None = None,
         **overrides: Any,
     ) -> Generation:
         """Append `gen_length` positions to every prompt and decode them.
@@ -258,6 +267,7 @@ class DiffusionLM:
             on_step: Called after every commit; its columns are those of `Generation.canvas`.
             trace: Whether to keep every commit in `Generation.trace`. Rows that are watched, by either, are decoded in
                 batches in the order of the prompts.
+            progress: Called with how many rows are finished, and of how many, whenever some are.
             **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
 
         Raises:
@@ -266,8 +276,10 @@ class DiffusionLM:
         """
         changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
-        options = Options(seed, batch_size, row_ids, on_step, trace)
-        return self._with_texts(decode_table(self.denoiser, self.device, table, resolved, options))
+        options = Options(seed, batch_size, row_ids, on_step, trace, progress)
+        decoded = decode_table(self.denoiser, self.device, table, resolved, options)
+        tell_about(decoded, table, self.tokenizer, self.special, model=self.name, seed=seed)
+        return self._with_texts(decoded)
 
     def stream(
         self,
@@ -318,6 +330,64 @@ class DiffusionLM:
         resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
         parts = decode_parts(self.denoiser, self.device, table, resolved, Options(seed, batch_size, row_ids))
         return ((rows.tolist(), self._with_texts(part)) for rows, part in parts)
+
+    def stream_tokens(
+        self,
+        prompts: str | Sequence[Any] | Tensor,
+        strategy: StrategySource = "llada",
+        *,
+        gen_length: int | None = None,
+        steps: int | None = None,
+        temperature: float | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        row_ids: Sequence[int] | Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        chat: Chat = "auto",
+        **overrides: Any,
+    ) -> Iterator[tuple[int, str]]:
+        """Decode as `generate` does, and yield each answer's text as it grows from its left end.
+
+        What is yielded is the text of the committed prefix: the positions before the first undecided one, up to the first
+        EOS or EOT. A schedule that decides the end first keeps its texts for late; one that decides blocks from left to
+        right streams them block by block. Where a reviser may change what was decided, nothing is certain before the
+        last forward, and each answer comes once, whole. Asks the device once a forward.
+
+        Args:
+            prompts: A text, texts, messages (a list of `{"role", "content"}`, or a list of such lists), token ids, lists
+                of them, a (B, P) int64 tensor or array, padded on the left, or what a tokenizer returns. Where the model
+                has a chat template, a text is a user's message to it (see `chat`).
+            strategy: A recipe's name, a YAML file, a mapping or a `Strategy`; "tuned" is the preset of this model that
+                fits best.
+            gen_length: Tokens to generate; the strategy's if not given.
+            steps: Denoising steps; the strategy's if not given.
+            temperature: Gumbel temperature; the strategy's if not given.
+            seed: Seed of all randomness.
+            batch_size: Rows of a forward, at most; 16 if not given. Answers are those of each prompt alone, whatever the
+                size.
+            row_ids: (B,) identities of the rows for noise; their index in `prompts` if not given.
+            attention_mask: (B, P), 0 on padding; for a tensor of prompts only.
+            chat: "auto" gives a text to the model's chat template, as a user's message, if it has one and the text holds
+                none of the template's special tokens yet; "on" does in any case; "off" takes texts as they are, and joins
+                the texts of messages. Messages that end with the assistant's are continued there.
+            **overrides: Fields of the strategy by dotted path, e.g. `**{"scheduler.threshold": 0.8}`.
+
+        Yields:
+            A prompt's place among `prompts` and its answer's text so far, which begins with the text yielded for it
+            before. The last of each place is the text that `generate` gives.
+
+        Raises:
+            ConfigError: The strategy, the budget or a prompt is wrong; said by the call itself, before anything is
+                decoded.
+            ContractError: A part of the strategy, or the model, broke its contract; said between two yields.
+            ModelError: The model came without a tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ModelError("stream_tokens: this model came without a tokenizer, so there are no texts; use stream().")
+        changes = _given(gen_length=gen_length, steps=steps, temperature=temperature) | overrides
+        resolved, table = self._tail(prompts, strategy, attention_mask, chat, changes)
+        options = Options(seed, batch_size, row_ids)
+        return stream_prefixes(self.denoiser, self.device, table, resolved, options, self.tokenizer)
 
     def _tail(
         self,
@@ -397,6 +467,7 @@ class DiffusionLM:
             resolved = found.override({"gen_length": region}).check()
         options = Options(seed, batch_size, row_ids, on_step, trace)
         decoded = decode_table(self.denoiser, self.device, table, resolved, options)
+        tell_about(decoded, table, self.tokenizer, self.special, model=self.name, seed=seed)
         if self.tokenizer is None:
             return decoded
         return replace(decoded, _texts=infilled_texts(self.tokenizer, table.tokens, table.valid))

@@ -13,6 +13,7 @@ from dllm_decode.commands import options
 from dllm_decode.commands.costs import tell_cost
 from dllm_decode.commands.output import note, print_json, results
 from dllm_decode.commands.running import held_executor, progress
+from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.settings import published_length
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def evaluate(
     ] = None,
     shape: options.Shape = None,
     shots: options.Shots = None,
+    include_path: options.IncludePath = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first N examples.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Examples of a forward, at most.")] = 64,
     steps: options.Steps = None,
@@ -60,6 +62,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write record and outcomes to a JSON file.")
     ] = None,
+    keep_traces: Annotated[
+        int,
+        typer.Option("--keep-traces", min=0, help="Decode the first N examples again, and keep their traces beside --out."),
+    ] = 0,
     run_programs: options.RunPrograms = False,
     estimate: options.EstimateOnly = False,
     cache: Annotated[bool, typer.Option(help="Keep outcomes and go on where an earlier run stopped.")] = True,
@@ -68,14 +74,18 @@ def evaluate(
     """Run a strategy on a task and print accuracy and cost; an interrupted run goes on where it stopped."""
     from dllm_decode.programs import permitted, require_for
 
-    chosen = options.find_task(task, shape, shots)
+    chosen = options.find_task(task, shape, shots, include_path=include_path)
     with permitted(run_programs):
         require_for(chosen)
     changed = options.changes(overrides, steps, gen_length, temperature)
     resolved = options.known_strategy(strategy, changed)
     options.writable(out)
+    if keep_traces and (out is None or workers is not None):
+        raise ConfigError("--keep-traces writes OUT.traces.jsonl with the model here: give --out FILE, and no --workers")
     with ExitStack() as stack:
         from dllm_decode.evaluate import evaluate as evaluation
+        from dllm_decode.evaluate.executors import InProcess
+        from dllm_decode.evaluate.traces import traced
         from dllm_decode.files import write_atomically
 
         if dtype is None and model == "tiny":
@@ -112,6 +122,13 @@ def evaluate(
             note(line)
         if out is not None:
             write_atomically(out, json.dumps(done.to_dict(), ensure_ascii=False, indent=1) + "\n")
+            if keep_traces and isinstance(executor, InProcess):
+                file, how = out.with_suffix(".traces.jsonl"), options.chat(chat)
+                first = traced(
+                    executor.lm, chosen, done, keep_traces, split=split, data=data, limit=limit, chat=how
+                )
+                first.to_jsonl(file)
+                note(f"traces written to {file}; dllm-decode view {file} -o page.html shows them")
     if as_json:
         print_json(done.record.to_dict())
     else:

@@ -57,6 +57,10 @@ Shape = Annotated[
     str | None,
     typer.Option("--shape", help="Whose prompts and rules a benchmark takes: opencompass (the default), lm-eval."),
 ]
+IncludePath = Annotated[
+    Path | None,
+    typer.Option("--include-path", help="A folder of your own tasks of lm-evaluation-harness, for lm-eval:NAME."),
+]
 Shots = Annotated[
     Path | None,
     typer.Option("--shots", help="A file of the worked examples that a benchmark's prompts show."),
@@ -137,16 +141,22 @@ def chat(given: str) -> Chat:
     return given  # type: ignore[return-value]
 
 
-def find_task(name: str, shape: str | None, shots: Path | None, data: Path | None = None) -> Task:
+def find_task(
+    name: str,
+    shape: str | None,
+    shots: Path | None,
+    data: Path | None = None,
+    include_path: Path | None = None,
+) -> Task:
     """Return the task of a name, in a shape, with worked examples, and with both splits read from `data`.
 
     Raises:
         ConfigError: There is no such task, or it has no shapes.
         DataError: It makes its splits itself, and `data` is given.
     """
-    from dllm_decode.plugins.registry import load_registry
+    from dllm_decode.tasks import named
 
-    task: Task = load_registry().task(name)
+    task = named.find_task(name, include_path)
     if shape is not None or shots is not None:
         if not isinstance(task, Benchmark):
             raise ConfigError(f"--shape and --shots: task {name!r} has one form of its own; leave them out")

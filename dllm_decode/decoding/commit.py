@@ -14,7 +14,7 @@ from dllm_decode.data.canvas import Block, Canvas
 from dllm_decode.data.noise import Noise
 from dllm_decode.data.selection import best_open
 from dllm_decode.data.views import Proposal, Revision, StepView
-from dllm_decode.decoding.trace import StepEvent
+from dllm_decode.decoding.events import StepEvent
 
 OnStep = Callable[[StepEvent], None]
 
@@ -93,7 +93,9 @@ class Progress:
         committed = chosen.any(1)
         self.commits += committed
         self._unread |= committed
-        self._tell(block, view.stage.name, view.step, block.window, chosen, proposal.tokens, proposal.score)
+        self._tell(
+            block, view.stage.name, view.step, block.window, chosen, proposal.tokens, proposal.score, view.open
+        )
 
     def fill(self, view: StepView, where: Tensor, tokens: Tensor) -> None:
         """Decide what is certain, (B, L) bool undecided positions and (B, L) int64 tokens, at no cost."""
@@ -135,10 +137,13 @@ class Progress:
         chosen: Tensor,
         tokens: Tensor,
         score: Tensor,
+        open_: Tensor | None = None,
     ) -> None:
         if self._on_step is not None:
-            calls = self.model_calls
-            self._on_step(StepEvent(block.number, stage, step, calls, window, chosen, tokens, score))
+            calls, could = self.model_calls, chosen if open_ is None else open_
+            self._on_step(
+                StepEvent(block.number, stage, step, calls, window, chosen, could, tokens, score)
+            )
 
 
 def _span(where: Tensor) -> Tensor:

@@ -1,77 +1,29 @@
-"""What happened at each step of a decode: events, JSONL, replay.
+"""What happened at each step of a decode: events, replay, and the ways out: a file and a page.
 
-Knows what was committed where, and when. Leaves out why: confidences and schedules belong to the strategy.
+Knows what was proposed and committed where, and when. Leaves out why: schedules belong to the strategy.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import torch
 from torch import Tensor
 
-from dllm_decode.errors import DataError
-from dllm_decode.files import write_atomically
+from dllm_decode.decoding import trace_file
+from dllm_decode.decoding.about import About
+from dllm_decode.decoding.events import BatchTrace, StepEvent
+from dllm_decode.decoding.story import story
+from dllm_decode.view.page import page
 
-FORMAT = "dllm-decode-trace"
-VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class StepEvent:
-    """One commit. Building it costs no synchronisation with the device; reading its tensors on the host does.
-
-    The engine hands over tensors that it will not write to again.
-    """
-
-    block: int
-    """0-based number of the block."""
-    stage: str
-    """Name of the stage."""
-    step: int
-    """0-based step inside the stage."""
-    model_calls: int
-    """Calls of the model made so far in this decode, this step's included."""
-    window: slice
-    """The canvas columns that the tensors speak of; W of them."""
-    chosen: Tensor
-    """(B, W) bool; the positions written. What a stop rule fills after a step is an event of its own."""
-    tokens: Tensor
-    """(B, W) int64; what was written where `chosen`, the proposal elsewhere."""
-    score: Tensor
-    """(B, W) float32; the proposal's score."""
+FRAME_HEIGHT = 520
+"""Of a trace in a notebook, in pixels."""
 
 
-@dataclass(slots=True)
-class BatchTrace:
-    """The events of the rows that were decoded together."""
-
-    row_ids: list[int] | None = None
-    """(B,) identities of the rows in the caller's list; None if the caller did not say."""
-    events: list[StepEvent] = field(default_factory=list)
-
-    def replay(self, canvas: Tensor) -> Tensor:
-        """Write the recorded commits onto the canvas that the decode started from.
-
-        Args:
-            canvas: (B, L) int64, prompt and mask tokens; not changed.
-
-        Returns:
-            (B, L) int64, equal to the canvas that the decode ended with.
-        """
-        tokens = canvas.clone()
-        for event in self.events:
-            part = tokens[:, event.window]
-            part.copy_(event.tokens.to(tokens.device).where(event.chosen.to(tokens.device), part))
-        return tokens
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Trace:
     """Every commit of a call of `generate`, in order, one `BatchTrace` per batch of rows.
 
@@ -79,10 +31,12 @@ class Trace:
     """
 
     batches: list[BatchTrace] = field(default_factory=list)
+    about: About | None = None
+    """What it is a trace of; None where the engine was driven by hand, or of a file of version 1."""
 
-    def begin(self, row_ids: Sequence[int] | None = None) -> None:
-        """Start a batch; the events that follow belong to these rows."""
-        self.batches.append(BatchTrace(None if row_ids is None else [int(row) for row in row_ids]))
+    def begin(self, row_ids: Sequence[int] | None = None, places: Sequence[int] | None = None) -> None:
+        """Start a batch; the events that follow belong to these rows, at these places among the prompts."""
+        self.batches.append(BatchTrace(_numbers(row_ids), _numbers(places)))
 
     def record(self, event: StepEvent) -> None:
         """Keep an event."""
@@ -100,87 +54,43 @@ class Trace:
         return self.batches[batch].replay(canvas)
 
     def to_jsonl(self, path: str | Path) -> None:
-        """Write the trace, whole or not at all: one line per batch header, one per event.
+        """Write the trace, whole or not at all: what it is of, then a line per batch and per event.
 
-        An event's line holds, for each row, `[column, token, score]` of every position written; the proposals
-        that were not committed are left out, and scores that are not finite are null.
+        An event's line holds, for each row, `[column, token, score]` of every position written, and of every other
+        proposal that differs from the one before at its position; scores that are not finite are null.
         """
-        lines = [json.dumps({"format": FORMAT, "version": VERSION, "batches": len(self.batches)})]
-        for batch in self.batches:
-            rows = batch.events[0].chosen.shape[0] if batch.events else len(batch.row_ids or ())
-            lines.append(json.dumps({"batch": {"row_ids": batch.row_ids, "rows": rows}}))
-            lines.extend(json.dumps(_line(event)) for event in batch.events)
-        write_atomically(path, "\n".join(lines) + "\n")
+        trace_file.write(path, self.batches, self.about)
 
     @classmethod
     def from_jsonl(cls, path: str | Path) -> Self:
-        """Read what `to_jsonl` wrote; `score` is NaN and `tokens` 0 where nothing was committed.
+        """Read what `to_jsonl` wrote; where nothing was written or newly proposed, `score` is NaN and `tokens` 0.
 
         Raises:
             DataError: The file cannot be read or a line is no trace line.
         """
-        trace = cls()
-        rows = 0
-        for number, data in _lines(Path(path)):
-            try:
-                if number == 1:
-                    if data.get("format") != FORMAT or data.get("version") != VERSION:
-                        raise ValueError
-                elif "batch" in data:
-                    trace.begin(data["batch"]["row_ids"])
-                    rows = data["batch"]["rows"]
-                else:
-                    trace.record(_event(data, rows))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-                raise DataError(f"{path}, line {number}: not a line of a version {VERSION} trace") from None
-        return trace
+        return cls(*trace_file.read(path))
+
+    def to_html(self) -> str:
+        """Return a page, one file that needs no network, on which the decode can be watched step by step.
+
+        Raises:
+            DataError: The trace does not know prompts and token texts.
+        """
+        return page([story(self.batches, self.about)])
+
+    def __repr__(self) -> str:
+        """Say how much there is, and of what."""
+        rows = sum(batch.rows for batch in self.batches)
+        of = f" of {self.about.strategy}" if self.about else ""
+        return f"<Trace{of}: {rows} rows, {len(self.events)} events>"
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, for notebooks."""
+        if self.about is None:
+            return f"<code>{escape(repr(self))}</code>"
+        style = f"width:100%;height:{FRAME_HEIGHT}px;border:0"
+        return f'<iframe title="{escape(repr(self))}" style="{style}" srcdoc="{escape(self.to_html())}"></iframe>'
 
 
-def _line(event: StepEvent) -> dict[str, Any]:
-    start = event.window.start
-    written: list[list[list[Any]]] = [[] for _ in range(event.chosen.shape[0])]
-    where = event.chosen.nonzero()
-    values = zip(
-        where.tolist(), event.tokens[event.chosen].tolist(), event.score[event.chosen].tolist(), strict=True
-    )
-    for (row, column), token, score in values:
-        written[row].append([start + column, token, score if math.isfinite(score) else None])
-    return {
-        "block": event.block,
-        "stage": event.stage,
-        "step": event.step,
-        "model_calls": event.model_calls,
-        "window": [start, start + event.chosen.shape[1]],
-        "written": written,
-    }
-
-
-def _event(data: dict[str, Any], rows: int) -> StepEvent:
-    start, stop = data["window"]
-    chosen = torch.zeros(rows, stop - start, dtype=torch.bool)
-    tokens = torch.zeros(rows, stop - start, dtype=torch.int64)
-    score = torch.full((rows, stop - start), math.nan, dtype=torch.float32)
-    for row, written in enumerate(data["written"]):
-        for column, token, value in written:
-            chosen[row, column - start] = True
-            tokens[row, column - start] = token
-            score[row, column - start] = math.nan if value is None else value
-    window = slice(start, stop)
-    return StepEvent(
-        data["block"], data["stage"], data["step"], data["model_calls"], window, chosen, tokens, score
-    )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise DataError(f"trace {path} cannot be read: {reason}") from None
-    if not text.strip():
-        raise DataError(f"trace {path} is empty")
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            yield number, json.loads(line)
-        except ValueError:
-            raise DataError(f"{path}, line {number}: not JSON") from None
+def _numbers(given: Sequence[int] | None) -> list[int] | None:
+    return None if given is None else [int(number) for number in given]

@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,11 @@ from dllm_decode.evaluate.kept import Kept, Progress
 from dllm_decode.evaluate.outcomes import Outcome
 from dllm_decode.evaluate.record import RunRecord, totals
 from dllm_decode.generation.chat import Chat, what_is_done
-from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import is_permitted, permitted, require_for
 from dllm_decode.strategy.resolve import KnownModel, StrategySource, needs_model, resolve
 from dllm_decode.strategy.settings import published_length
 from dllm_decode.strategy.strategy import Strategy
+from dllm_decode.tasks.named import find_task
 
 if TYPE_CHECKING:
     from dllm_decode.model import DiffusionLM
@@ -38,12 +39,29 @@ LOOKED_AT = 50
 DEFAULT_LENGTH = Strategy.model_fields["gen_length"].default
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
     """What came out: one outcome per example in the task's order, and the record of the run."""
 
     outcomes: tuple[Outcome, ...]
     record: RunRecord
+
+    def __repr__(self) -> str:
+        """Say what was run on what, how good it was and what it cost."""
+        return f"<Evaluation of {self._line()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a paragraph, for notebooks."""
+        return f"<p>{escape(self._line())}</p>"
+
+    def _line(self) -> str:
+        record = self.record
+        low, high = record.accuracy_interval
+        return (
+            f"{record.strategy.name} {record.strategy.digest()} on {record.task} ({record.data or record.split}): "
+            f"{record.accuracy:.1%} (95 % {low:.1%} to {high:.1%}; n = {record.n}), "
+            f"{record.forward_passes:.2f} forward passes an answer, {record.seconds:.2f} s"
+        )
 
     @property
     def correct(self) -> list[bool]:
@@ -110,7 +128,7 @@ def evaluate(
             has to run programs and may not.
     """
     started = time.perf_counter()
-    task = load_registry().task(task) if isinstance(task, str) else task
+    task = find_task(task) if isinstance(task, str) else task
     with permitted(run_programs):
         require_for(task)
         may_run = is_permitted()

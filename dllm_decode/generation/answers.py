@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from html import escape
 from typing import Self
 
 from torch import Tensor
@@ -14,8 +15,13 @@ from dllm_decode.generation.table import Table
 from dllm_decode.models.tokenizer import Tokenizer
 from dllm_decode.strategy.strategy import Strategy
 
+SHOWN_ROWS, SHOWN_ROWS_HTML = 5, 50
+"""Of a generation, where it is printed and in a notebook."""
+SHOWN_LETTERS = 100
+"""Of an answer that is printed."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Generation:
     """Decoded rows in the order of the prompts, and what they cost. Tensors lie where the prompts lay."""
 
@@ -37,7 +43,7 @@ class Generation:
     """Wall time of the decoding."""
     trace: Trace | None = None
     """Every commit, if asked for; its columns are those of `canvas`."""
-    _texts: list[str] | None = field(default=None, repr=False)
+    _texts: list[str] | None = None
 
     @classmethod
     def of(
@@ -73,6 +79,45 @@ class Generation:
         if self._texts is None:
             raise ModelError("this model came without a tokenizer, so there are no texts; read .tokens.")
         return self._texts
+
+    @property
+    def _cost(self) -> str:
+        """The line of what it took."""
+        passes = self.forward_passes
+        each = f"{passes.float().mean():.1f}" if len(passes) else "no"
+        return f"{each} forward passes a row, {self.model_calls} model calls, {self.seconds:.2f} s"
+
+    def _named(self, place: int) -> str:
+        return repr(self.tokens[place].tolist() if self._texts is None else self._texts[place])
+
+    def __repr__(self) -> str:
+        """Say what came out of which strategy at what cost, a row a line, the first few of many."""
+        count = self.tokens.shape[0]
+        head = f"<Generation of {self.strategy.name} {self.strategy.digest()}: {count} rows, {self._cost}>"
+        rows = [f"  {place}: {_cut(self._named(place))}" for place in range(min(count, SHOWN_ROWS))]
+        more = [f"  and {count - SHOWN_ROWS} more"] if count > SHOWN_ROWS else []
+        return "\n".join([head, *rows, *more])
+
+    def _repr_html_(self) -> str:
+        """Return a table of the answers, for notebooks, and the trace if there is one."""
+        passes = self.forward_passes.tolist()
+        rows = "".join(
+            f'<tr><td>{place}</td><td style="text-align:left;white-space:pre-wrap">{escape(self._shown(place))}</td>'
+            f"<td>{passes[place]}</td></tr>"
+            for place in range(min(len(passes), SHOWN_ROWS_HTML))
+        )
+        left = len(passes) - SHOWN_ROWS_HTML
+        more = f"<p>and {left} more</p>" if left > 0 else ""
+        head = f"<p><b>{escape(self.strategy.name)}</b> {self.strategy.digest()}: {self._cost}</p>"
+        table = f"<table><tr><th></th><th>answer</th><th>forward passes</th></tr>{rows}</table>"
+        return head + table + more + ("" if self.trace is None else self.trace._repr_html_())
+
+    def _shown(self, place: int) -> str:
+        return self._named(place) if self._texts is None else self._texts[place]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 1]}…"
 
 
 def ended(answers: Tensor, special: SpecialTokens) -> Tensor:

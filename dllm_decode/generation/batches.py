@@ -6,7 +6,7 @@ Knows canvases and the order of rows; what the rows mean is the caller's busines
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 from dllm_decode.data.noise import check_seed
 from dllm_decode.decoding.commit import OnStep
 from dllm_decode.decoding.decoded import Decoded, finish
+from dllm_decode.decoding.events import StepEvent
 from dllm_decode.decoding.loop import Decode
-from dllm_decode.decoding.trace import StepEvent, Trace
+from dllm_decode.decoding.trace import Trace
 from dllm_decode.errors import ConfigError
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.generation.answers import Generation
@@ -25,6 +26,9 @@ from dllm_decode.generation.table import Table, grouped
 from dllm_decode.strategy.strategy import Strategy
 
 DEFAULT_BATCH_SIZE = 16
+
+OnRows = Callable[[int, int], None]
+"""Called with (rows finished, rows in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Options:
     row_ids: Sequence[int] | Tensor | None = None
     on_step: OnStep | None = None
     trace: bool = False
+    progress: OnRows | None = None
 
     def __post_init__(self) -> None:
         """Refuse a seed that the noise would take for another one.
@@ -44,6 +49,18 @@ class Options:
             ConfigError: It is no whole number, or out of range.
         """
         check_seed(self.seed)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of a forward, at most.
+
+        Raises:
+            ConfigError: It is below 1.
+        """
+        size = DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ConfigError(f"batch_size should be a whole number of at least 1, got {size!r}.")
+        return size
 
 
 def decode_table(
@@ -65,11 +82,14 @@ def decode_table(
     """
     kept = Trace() if options.trace else None
     passes = torch.zeros(table.tokens.shape[0], dtype=torch.int64)
-    calls, seconds = 0, 0.0
+    calls, seconds, done = 0, 0.0, 0
     for rows, part in decode_parts(denoiser, device, table, strategy, options, kept):
         passes[rows] = part.forward_passes
         calls += part.model_calls
         seconds += part.seconds
+        done += len(rows)
+        if options.progress:
+            options.progress(done, table.tokens.shape[0])
     return Generation.of(table, strategy, passes, calls, seconds, kept)
 
 
@@ -88,17 +108,15 @@ def decode_parts(
     Rows that are watched step by step are decoded in the order they are given in, one batch after another.
     """
     count = table.tokens.shape[0]
-    size = DEFAULT_BATCH_SIZE if options.batch_size is None else options.batch_size
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ConfigError(f"batch_size should be a whole number of at least 1, got {size!r}.")
-    identities = _row_ids(options.row_ids, count)
+    size = options.rows_at_once
+    identities = row_identities(options.row_ids, count)
     watched = trace is not None or options.on_step is not None
     pooled = count > size > 1 and not watched and can_share_forwards(strategy)
 
     def begin(rows: Tensor) -> Decode:
         canvas = table.canvas(rows, denoiser.special.mask, device)
         if trace is not None:
-            trace.begin(identities[rows].tolist())
+            trace.begin(identities[rows].tolist(), rows.tolist())
         return Decode(
             denoiser,
             canvas,
@@ -131,7 +149,7 @@ def _written(
         started = time.perf_counter()
 
 
-def _row_ids(row_ids: Sequence[int] | Tensor | None, count: int) -> Tensor:
+def row_identities(row_ids: Sequence[int] | Tensor | None, count: int) -> Tensor:
     """Return (N,) int64 identities of the rows."""
     if row_ids is None:
         return torch.arange(count)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from html import escape
 from pathlib import Path
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
@@ -159,6 +160,18 @@ class Strategy(Frozen):
     def to_yaml(self) -> str:
         """Return the strategy as YAML that `--strategy FILE` accepts."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def __repr__(self) -> str:
+        """Say the name, the digest and the parts by name; `to_yaml` has their fields."""
+        kinds = {kind: getattr(self, kind) for kind in KINDS}
+        listed = {k: [part.name for part in v] if isinstance(v, tuple) else v and v.name for k, v in kinds.items()}
+        parts = ", ".join(f"{k}: {', '.join(v) if isinstance(v, list) else v}" for k, v in listed.items() if v)
+        return f"<Strategy {self.name} {self.digest()}: {parts}; steps {self.steps}, gen_length {self.gen_length}>"
+
+    def _repr_html_(self) -> str:
+        """Return the YAML under the name, for notebooks."""
+        name, digest = escape(self.name), self.digest()
+        return f"<details><summary><b>{name}</b> {digest}</summary><pre>{escape(self.to_yaml())}</pre></details>"
 
     def override(self, changes: Mapping[str, Any]) -> Self:
         """Return a strategy with fields changed, validated as if written by hand.

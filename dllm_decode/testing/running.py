@@ -15,7 +15,7 @@ from torch import Tensor
 from dllm_decode.data.canvas import Canvas
 from dllm_decode.data.views import Proposal, StepView
 from dllm_decode.decoding.decoded import decode
-from dllm_decode.decoding.trace import StepEvent
+from dllm_decode.decoding.events import StepEvent
 from dllm_decode.forward.denoiser import Denoiser
 from dllm_decode.parts.confidence import ConfidenceConfig
 from dllm_decode.parts.scheduler import SchedulerConfig

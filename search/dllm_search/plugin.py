@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dllm_decode.commands.costs import tell
-from dllm_decode.commands.options import EstimateOnly, Json, Shape, Shots, find_task
+from dllm_decode.commands.options import EstimateOnly, IncludePath, Json, Shape, Shots, find_task
 from dllm_decode.plugins.hookspecs import hookimpl
 from dllm_search.demo import demo
 from dllm_search.options import with_settings
@@ -61,6 +61,7 @@ def run(
     data: Data = None,
     shape: Shape = None,
     shots: Shots = None,
+    include_path: IncludePath = None,
     device: Device = None,
     dtype: Dtype = None,
     estimate: EstimateOnly = False,
@@ -68,11 +69,11 @@ def run(
     **options: Any,
 ) -> None:
     """Search on the tune split, report on the test split; the same command continues an interrupted search."""
-    from dllm_decode.commands.output import note
+    from dllm_decode.commands.output import messages, note
     from dllm_decode.programs import permitted, require_for
     from dllm_decode.strategy.strategy import parse_override
 
-    tasks = [find_task(name, shape, shots, data) for name in task]
+    tasks = [find_task(name, shape, shots, data, include_path) for name in task]
     with permitted(options["run_programs"]):
         for one in tasks:
             require_for(one)
@@ -88,11 +89,13 @@ def run(
     from dllm_search.tuning import tune, tune_all
 
     try:
-        if len(task) == 1:
-            folder = results_folder(task[0]) if out is None else out
-            results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
-        else:
-            results = tune_all(model, tasks, out=out or results_folder(), **own, **options)
+        # A line a trial is said; between the lines a terminal shows that work goes on.
+        with messages().status(f"searching · {', '.join(task)}"):
+            if len(task) == 1:
+                folder = results_folder(task[0]) if out is None else out
+                results = {task[0]: tune(model, tasks[0], out=folder, **own, **options)}
+            else:
+                results = tune_all(model, tasks, out=out or results_folder(), **own, **options)
     except KeyboardInterrupt:
         note("interrupted; nothing is lost, the same command goes on from here")
         raise
@@ -106,6 +109,7 @@ def report(
     data: Data = None,
     shape: Shape = None,
     shots: Shots = None,
+    include_path: IncludePath = None,
     device: Device = None,
     dtype: Dtype = None,
     as_json: Json = False,
@@ -115,7 +119,7 @@ def report(
     from dllm_decode.commands.output import note
     from dllm_decode.programs import permitted, require_for
 
-    chosen_task = find_task(task, shape, shots, data)
+    chosen_task = find_task(task, shape, shots, data, include_path)
     with permitted(options["run_programs"]):
         require_for(chosen_task)
     folder = options.pop("out") or results_folder(task)

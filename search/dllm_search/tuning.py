@@ -19,7 +19,6 @@ from dllm_decode.errors import ConfigError, DataError
 from dllm_decode.evaluate.evaluate import not_kept, shortened
 from dllm_decode.evaluate.outcomes import cache_folder
 from dllm_decode.evaluate.record import device_name, installed_version, versions
-from dllm_decode.plugins.registry import load_registry
 from dllm_decode.programs import permitted, require_for
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.base import SPLITS
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from dllm_decode.tasks.base import Task
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TuneResult:
     """What a search came to."""
 
@@ -74,6 +73,11 @@ class TuneResult:
     def front(self) -> tuple[Candidate, ...]:
         """What no other tried strategy beats in both accuracy and forward passes, cheapest first."""
         return self.report.front
+
+    def __repr__(self) -> str:
+        """Say what was chosen, and what is to be read where."""
+        where = f", written to {self.folder}" if self.folder is not None else ""
+        return f"<TuneResult: {self.strategy!r}, best of {len(self.study.trials)} trials{where}; .table, .front, .report>"
 
     def _repr_markdown_(self) -> str:
         return self.report.markdown()
@@ -209,7 +213,9 @@ def as_task(
     from dllm_decode.tasks.base import Task
 
     if isinstance(task, str):
-        return load_registry().task(task)  # type: ignore[no-any-return]
+        from dllm_decode.tasks.named import find_task
+
+        return find_task(task)
     if isinstance(task, Task):
         return task
     if not callable(task):

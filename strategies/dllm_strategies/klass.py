@@ -7,7 +7,6 @@ been still. Knows nothing of how the score is made.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from dllm_decode.lazy import torch
 from dllm_decode.plugin import Proposal, SchedulerConfig, StepView, Tune
+from dllm_strategies.memory import Memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,42 +67,20 @@ class _Klass:
     needs = _NEEDS
 
     def __init__(self, config: KlassScheduler) -> None:
-        self.config, self.name = config, config.name
-        self._window: slice | None = None
-        self._past: Remembered
-        self._seen: Tensor  # (B, W) bool; whether the column was in the row's block in the row's last step
-        self._still: Tensor  # (B, W) int64; steps on end in which the distribution was still
+        self.config, self.name, self.memory = config, config.name, Memory()
 
     def select(self, view: StepView, proposal: Proposal) -> Tensor:
         """Return (B, W) bool; the engine adds the best position of a row that has none."""
         log_probabilities = view.stats.log_probabilities
         assert log_probabilities is not None, "declared in `needs`"
-        self._observe(view, remember(log_probabilities, self.config.top), log_probabilities)
-        return view.open & (self._still >= self.config.history) & (proposal.score >= self.config.threshold)
-
-    def _observe(self, view: StepView, now: Remembered, log_probabilities: Tensor) -> None:
-        window = view.block.window
-        inside = view.block.where[:, window]  # the window's other columns are there for other rows
-        steps = view.open.any(
-            1, keepdim=True
-        )  # (B, 1) bool; a row that waits for its batch mates takes no step
-        if self._window is None:
-            self._past, self._seen = now, inside & steps
-            self._still = torch.zeros_like(inside, dtype=torch.int64)
-        else:
-            if window != self._window:
-                self._move(self._window, window)
-            calm = self._seen & (self._past.divergence(log_probabilities) < self.config.epsilon)
-            self._still = torch.where(steps, (self._still + 1) * calm, self._still)
-            self._seen = torch.where(steps, inside, self._seen)
-            self._past = self._past.updated(now, steps)
-        self._window = window
-
-    def _move(self, before: slice, after: slice) -> None:
-        """Keep what is known of the columns that two windows share; nothing is known of the others."""
-        self._past = self._past.map(lambda kept: moved(kept, before, after))
-        self._still = moved(self._still, before, after)
-        self._seen = moved(self._seen, before, after)
+        now = remember(log_probabilities, self.config.top)
+        blank = torch.zeros_like(view.open, dtype=torch.int64)
+        # (B, W) int64; steps on end in which the distribution was still.
+        seen, (still, *past) = self.memory.recall(view, blank, *now.kept())
+        calm = seen & (Remembered(*past).divergence(log_probabilities) < self.config.epsilon)
+        still = (still + 1) * calm
+        self.memory.keep(view, still, *now.kept())
+        return view.open & (still >= self.config.history) & (proposal.score >= self.config.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,28 +105,9 @@ class Remembered:
         rest = (1 - probability.sum(-1)).clamp_min(0)
         return shift + rest * (rest.clamp_min(FLOOR) / self.rest[..., 0].clamp_min(FLOOR)).log()
 
-    def updated(self, now: Remembered, rows: Tensor) -> Remembered:
-        """Return the distributions with (B, 1) bool `rows` replaced by those of `now`, kept the same way."""
-        others = iter(now.kept())
-        return self.map(lambda kept: torch.where(rows[..., None], next(others), kept))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Remembered:
-        """Return the result of a change to every tensor."""
-        return Remembered(*map(change, self.kept()))
-
     def kept(self) -> list[Tensor]:
         """Return the tensors that are there, in the order of the fields."""
         return [kept for kept in (self.log_probabilities, self.tokens, self.rest) if kept is not None]
-
-
-def moved(kept: Tensor, before: slice, after: slice) -> Tensor:
-    """Return (B, W', ...) of the columns `after`, from (B, W, ...) of `before`; zero where there was none."""
-    result = kept.new_zeros(kept.shape[0], after.stop - after.start, *kept.shape[2:])
-    first, last = max(before.start, after.start), min(before.stop, after.stop)
-    if first < last:
-        shared = kept[:, first - before.start : last - before.start]
-        result[:, first - after.start : last - after.start] = shared
-    return result
 
 
 def remember(log_probabilities: Tensor, top: int | None) -> Remembered:

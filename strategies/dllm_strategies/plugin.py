@@ -24,17 +24,23 @@ from dllm_strategies.caches import DualCache, PrefixCache
 from dllm_strategies.chlg import ConfidenceLayers
 from dllm_strategies.confidence import Margin, NegativeEntropy, RandomConfidence, TopProbability
 from dllm_strategies.counting import CosineScheduler, LinearDecayScheduler, TopKScheduler
+from dllm_strategies.credit import TraceCredit
 from dllm_strategies.debias import FrequencyDebiased
 from dllm_strategies.delayed import DelayedCache
 from dllm_strategies.dream import BernoulliScheduler, DreamScheduler
 from dllm_strategies.editing import Edit
+from dllm_strategies.falling import FallingThresholdScheduler
+from dllm_strategies.frechet import FrechetScheduler
 from dllm_strategies.grid import Grid
 from dllm_strategies.klass import KlassScheduler
+from dllm_strategies.leap import LocalLeapScheduler
+from dllm_strategies.less import LessScheduler
 from dllm_strategies.logits import ForbidEos, Guidance
 from dllm_strategies.multi import MultiBlock
 from dllm_strategies.nucleus import Temper, TopK, TopP
 from dllm_strategies.prior import CertaintyPrior
 from dllm_strategies.scaffold import Scaffold
+from dllm_strategies.scheduled import ScheduledCommit
 from dllm_strategies.schedulers import EvenScheduler, QuotaThresholdScheduler, ThresholdScheduler
 from dllm_strategies.segment import SegmentScheduler
 from dllm_strategies.single import SingleStage
@@ -67,8 +73,12 @@ def dllm_scheduler() -> list[type[SchedulerConfig]]:
         ThresholdScheduler,
         QuotaThresholdScheduler,
         SegmentScheduler,
+        LocalLeapScheduler,
+        FallingThresholdScheduler,
         KlassScheduler,
+        LessScheduler,
         FactorScheduler,
+        FrechetScheduler,
         EntropyBoundedScheduler,
         WideIn,
         AnyOf,
@@ -78,7 +88,7 @@ def dllm_scheduler() -> list[type[SchedulerConfig]]:
 @hookimpl
 def dllm_confidence() -> list[type[ConfidenceConfig]]:
     """Return the confidences."""
-    return [TopProbability, Margin, NegativeEntropy, RandomConfidence, CertaintyPrior, FrequencyDebiased]
+    return [TopProbability, Margin, NegativeEntropy, RandomConfidence, CertaintyPrior, FrequencyDebiased, TraceCredit]
 
 
 @hookimpl
@@ -90,7 +100,7 @@ def dllm_logits() -> list[type[LogitsConfig]]:
 @hookimpl
 def dllm_stop() -> list[type[StopConfig]]:
     """Return the stop rules."""
-    return [EosStop, EarlyCommit]
+    return [EosStop, EarlyCommit, ScheduledCommit]
 
 
 @hookimpl

@@ -36,7 +36,7 @@ def test_the_top_level_packages_of_the_wheel_are_exactly_the_three(wheel: set[st
     assert {name for name in top if not name.endswith(".dist-info")} == set(PACKAGES)
 
 
-def test_the_wheel_holds_recipes_the_embedded_model_and_the_marks_of_typed_packages(
+def test_the_wheel_holds_recipes_the_embedded_model_the_page_and_the_marks_of_typed_packages(
     wheel: set[str], root: Path
 ) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= wheel
@@ -44,6 +44,7 @@ def test_the_wheel_holds_recipes_the_embedded_model_and_the_marks_of_typed_packa
         ("strategies/dllm_strategies/recipes", "dllm_strategies/recipes"),
         ("dllm_decode/tiny", "dllm_decode/tiny"),
         ("dllm_decode/commands/plugin_template", "dllm_decode/commands/plugin_template"),
+        ("dllm_decode/view/assets", "dllm_decode/view/assets"),
     ):
         files = [path for path in (root / source).iterdir() if path.is_file()]
         assert files

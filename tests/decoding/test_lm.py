@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dllm_decode import DiffusionLM, Strategy, generate
-from dllm_decode.decoding.trace import StepEvent
+from dllm_decode.decoding.events import StepEvent
 from dllm_decode.errors import ConfigError, ModelError
 from dllm_decode.testing.checkpoints import write_small_model
 

@@ -75,11 +75,13 @@ def test_replay_leaves_the_given_canvas_as_it_is():
     ("text", "expected"),
     [
         ("", "is empty"),
-        ('{"format": "something"}\n', "line 1: not a line of a version 1 trace"),
+        ('{"format": "something"}\n', "line 1: not a line of a version 2 trace"),
         ('{"format": "dllm-decode-trace", "version": 1}\n{"block": 0\n', "line 2: not JSON"),
+        ('{"format": "dllm-decode-trace", "version": 3}\n', "version 3; this dllm-decode reads 1 to 2"),
+        ('{"format": "dllm-decode-trace", "version": 2, "about": {"seed": 0}}\n', "line 1: not a line"),
         (
             '{"format": "dllm-decode-trace", "version": 1}\n{"block": 0}\n',
-            "line 2: not a line of a version 1 trace",
+            "line 2: not a line of a version 2 trace",
         ),
     ],
 )

@@ -31,6 +31,8 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "layering:chlg": [{"threshold": 0.4, "hard_steps": 2, "between": [{"threshold": 0.2, "steps": 2}]}],
     "scheduler:threshold": [{"threshold": 0.2}],
     "scheduler:klass": [{"threshold": 0.2, "epsilon": 0.3, "history": 1}, {"threshold": 0.2, "top": 3}],
+    "scheduler:local-leap": [{"threshold": 0.3, "relaxed": 0.15, "radius": 2}],
+    "scheduler:less": [{"threshold": 0.2, "drift": 0.3, "history": 1}],
     "scheduler:segment": [{"low": 0.1, "threshold": 0.3}],
     "confidence:top-probability": [{"ignore_ends": True}],
     "logits:temper": [{"temperature": 0.3}],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dllm_decode.decoding.decoded import decode
-from dllm_decode.decoding.trace import StepEvent
+from dllm_decode.decoding.events import StepEvent
 from dllm_decode.errors import ConfigError
 from dllm_decode.strategy.strategy import Strategy
 from dllm_strategies.grid import corrected_budgets, released_budgets

@@ -169,6 +169,7 @@ def test_tune_returns_the_strategy_the_table_and_the_front(checkpoint: Path) -> 
     assert result.table.row_count == len(result.report.rows)
     assert len(result.front) >= 1
     assert "| strategy |" in result._repr_markdown_()
+    assert len(repr(result)) < 600 and result.strategy.digest() in repr(result)
 
 
 def test_something_else_may_decode_for_several_trials_at_once_and_the_study_is_the_same(checkpoint: Path) -> None:

@@ -56,7 +56,7 @@ class ModuleDenoiser:
         if not isinstance(module, nn.Module):
             raise ModelError(f"from_module() wraps a torch.nn.Module, got {type(module).__name__}.")
         for name, size in (("vocab_size", vocab_size), ("max_length", max_length)):
-            if not (name == "max_length" and size is None) and (not _is_whole(size) or size < 1):
+            if (name, size) != ("max_length", None) and (size is None or not _is_whole(size) or size < 1):
                 raise ModelError(f"{name} should be a whole number above 0, got {size!r}.")
         for name, one in (("mask_token_id", special.mask), *(("eos_token_id and eot_token_id", end) for end in special.ends)):
             if not _is_whole(one):
