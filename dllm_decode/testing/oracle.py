@@ -120,6 +120,7 @@ def oracle(
     answers: Sequence[str] | None = None,
     chat: Chat = "auto",
     chat_template: bool = True,
+    fingerprint: str | None = None,
 ) -> DiffusionLM:
     """Return a model that answers examples by their references.
 
@@ -129,6 +130,7 @@ def oracle(
         answers: Texts to give instead of the references.
         chat: How prompts will be given to the model.
         chat_template: Whether its tokenizer has one.
+        fingerprint: A name for exactly these examples and doubts; with one, outcomes are kept.
     """
     tokenizer: Any = byte_tokenizer(chat_template=chat_template)
     special = SpecialTokens(MASK_ID, EOS_ID, EOT_ID, line_breaks(tokenizer))
@@ -143,7 +145,7 @@ def oracle(
     if len(known) < len(prompts):
         raise ConfigError("the oracle tells prompts apart by their ids, and two of the examples have the same prompt")
     denoiser.learn(known, doubts)
-    return DiffusionLM(denoiser, tokenizer, name="oracle")
+    return DiffusionLM(denoiser, tokenizer, name="oracle", fingerprint=fingerprint)
 
 
 def _prefix_keys(tokens: Tensor, valid: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from dllm_decode.cli import build_app
+from dllm_decode.commands.output import streams
 from dllm_decode.strategy.strategy import Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,11 +26,12 @@ def blocks(language: str) -> Iterator[str]:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_line_is_understood(line: str) -> None:
     command = typer.main.get_command(build_app())
-    context = command.make_context("dllm-decode", shlex.split(line, comments=True)[1:])
-    while hasattr(command, "commands"):
-        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
-        context = command.make_context(name, arguments, parent=context)
-    assert context.command is command
+    with streams():  # --json takes stdout, which is given back here
+        context = command.make_context("dllm-decode", shlex.split(line, comments=True)[1:])
+        while hasattr(command, "commands"):
+            name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+            context = command.make_context(name, arguments, parent=context)
+        assert context.command is command
 
 
 def test_every_make_target_is_there() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dllm_decode.cli import main
 from dllm_decode.data.prompt import user
 from dllm_decode.errors import ConfigError
 from dllm_decode.evaluate.evaluate import evaluate
@@ -188,3 +189,40 @@ def test_without_a_template_turns_are_joined() -> None:
     lm = oracle(examples, chat_template=False)
     assert not lm.has_chat_template
     assert lm.generate("plain text", "fast-dllm", gen_length=8).texts == ["yes"]
+
+
+FACTORY = """
+from pathlib import Path
+
+from dllm_decode.plugins.registry import load_registry
+from dllm_decode.testing.oracle import Doubt, oracle
+
+
+def make():
+    examples = load_registry().task("gsm8k").load(Path("gsm8k.jsonl"))
+    return oracle(examples, [[Doubt(0, until=1)], [], [], []], fingerprint="one hasty of four")
+"""
+
+
+def test_the_command_line_takes_an_oracle_that_a_function_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLLM_DECODE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("my_oracle_factory.py").write_text(FACTORY)
+    rows = [{"question": f"What is {n} + 1?", "answer": f"#### {n + 1}"} for n in range(4)]
+    Path("gsm8k.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = ["--model", "my_oracle_factory:make", "--task", "gsm8k", "--data", "gsm8k.jsonl", "--gen-length", "32", "--json"]
+    assert main(["eval", "--strategy", "said-block/gsm8k", "--steps", "8", *common]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["accuracy"], record["forward_passes"], record["chat"]) == (0.75, 8, "template")
+    assert main(["reproduce", "said", *common]) == 0
+    (task,) = json.loads(capsys.readouterr().out)["tasks"]
+    assert [(row["label"], row["accuracy"], row["forward_passes"]) for row in task["rows"]] == [
+        ("LLaDA's rule", 1.0, 32), ("SAID", 0.75, 17), ("SAID-block", 0.75, 8), ("Fast-dLLM", 1.0, 1.25),
+    ]  # fmt: skip
+    assert main(["reproduce", "said", *common]) == 0
+    (again,) = json.loads(capsys.readouterr().out)["tasks"]
+    assert [row["record"]["resumed"] for row in again["rows"]] == [4] * 4
+    assert [row["accuracy"] for row in again["rows"]] == [row["accuracy"] for row in task["rows"]]
