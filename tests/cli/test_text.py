@@ -150,10 +150,10 @@ def test_seeds_at_the_ends_of_the_range_give_noise_of_their_own() -> None:
 
 @pytest.mark.parametrize("row_ids", [[0.5, 1.5], [True, False], ["a", "b"], [2**64, 0], [0], [[0], [1]]])
 def test_row_ids_that_are_no_whole_numbers_are_refused(row_ids: object) -> None:
-    from dllm_decode.generation.batches import _row_ids
+    from dllm_decode.generation.batches import row_identities
 
     with pytest.raises(ConfigError, match="row_ids should hold"):
-        _row_ids(row_ids, 2)  # type: ignore[arg-type]
+        row_identities(row_ids, 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
