@@ -133,8 +133,8 @@ def evaluate(
         require_for(task)
         may_run = is_permitted()
     executor = executor or _here(lm)
-    gen_length = gen_length or published_length(strategy)
-    task, short = (task, ()) if gen_length else shortened(task, executor.model.max_length)
+    gen_length = published_length(strategy) if gen_length is None else gen_length
+    task, short = (task, ()) if gen_length is not None else shortened(task, executor.model.max_length)
     resolved, notes = _strategy(executor.model, task, strategy, gen_length, own_examples=data is None)
     chosen = choose_examples(task, split, data, limit, rows)
     prompts = [example.prompt for example in chosen.examples]

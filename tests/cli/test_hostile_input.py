@@ -119,7 +119,7 @@ def test_generate_refuses_before_anything_is_built(refused, arguments: list[str]
         (["search", "run", "--task", "line", "--timeout", "nan"], "timeout: input should be a finite number"),
         (["search", "run", "--task", "line", "--trials", NINES], "trials: should be no larger"),
         (["search", "run", "--task", "line", "--strategy", "~nouser/x.yaml"], "there is no user of that name"),
-        (["search", "run", "--task", "line", "--fix", f"scheduler={NINES}"], "space: scheduler: give a name"),
+        (["search", "run", "--task", "line", "--fix", f"scheduler={NINES}"], f"space: unknown scheduler '{NINES}'"),
         (["new-plugin", "x" * 300], "should have at most 60 characters"),
         (["new-plugin", "my-part", "--out", LONG], "no path: File name too long"),
         (["eval", "--task", "line", "--out", LONG], "no path: File name too long"),
@@ -132,7 +132,7 @@ def test_other_commands_refuse_alike(refused, arguments: list[str], said: str) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"space: {{scheduler: {NINES}}}", "space: scheduler: give a name"),
+        (f"space: {{scheduler: {NINES}}}", f"space: unknown scheduler '{NINES}'"),
         ("space: {scheduler: [{a: 1}]}", "space: scheduler: give a name"),
         ("space: {1: 2}", "unknown path '1'"),
         ("space: {scheduler: even, scheduler: threshold}", "key 'scheduler' stands twice"),

@@ -82,6 +82,8 @@ def test_an_installed_evaluator_is_looked_into_without_being_imported(
     rows = [{"problem": "p", "solution": "$\\boxed{1}$"}] * 4
     (folder / "utils.py").write_text(f"def list_fewshot_samples():\n    return {rows!r}", "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
+        monkeypatch.delitem(sys.modules, name)
     assert shots_for(shape("math", "lm-eval"), [{}]).origin == str(folder / "utils.py")
     assert "lm_eval" not in sys.modules
 
