@@ -33,7 +33,7 @@ test: $(READY)  ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist worksteal
 
 test-slow: $(READY)  ## Run the tests that take long
-	$(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow --numprocesses auto --dist worksteal
 
 lint: $(READY)  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
