@@ -5,7 +5,7 @@ Knows what each kind promises; the loop knows when to ask. A fault names the par
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -73,7 +73,7 @@ class Contract:
 
     def propose(self, view: StepView) -> Proposal:
         """Ask the confidence for a token and a score of every position."""
-        part, where = self.parts.confidence, _moment(view)
+        part, where = self.parts.confidence, partial(_moment, view)
         with blaming("confidence", part, where):
             proposal = part.propose(view)
         shape = tuple(view.open.shape)
@@ -88,9 +88,10 @@ class Contract:
     def select(self, scheduler: Scheduler, view: StepView, proposal: Proposal) -> Tensor:
         """Ask a scheduler for the (B, W) bool positions to commit."""
         self._bounds.idle = 0
-        with blaming("scheduler", scheduler, _moment(view)):
+        where = partial(_moment, view)
+        with blaming("scheduler", scheduler, where):
             chosen = scheduler.select(view, proposal)
-        _expect("scheduler", scheduler, chosen, tuple(view.open.shape), torch.bool, _moment(view))
+        _expect("scheduler", scheduler, chosen, tuple(view.open.shape), torch.bool, where)
         return chosen
 
     def note_step(
@@ -202,9 +203,17 @@ def _moment(view: StepView) -> str:
     return f"block {view.block.number}, stage {view.stage.name!r}, step {view.step}"
 
 
-def _expect(kind: str, part: Any, given: Any, shape: tuple[int, ...], dtype: torch.dtype, where: str) -> None:
-    if isinstance(given, Tensor) and tuple(given.shape) == shape and given.dtype == dtype:
+def _expect(
+    kind: str,
+    part: Any,
+    given: Any,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    where: Callable[[], str] | str,
+) -> None:
+    if isinstance(given, Tensor) and given.shape == shape and given.dtype == dtype:
         return
+    where = where if isinstance(where, str) else where()
     shown = f"{tuple(given.shape)} {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
     raise ContractError(
         f"{who(kind, part)} returned {shown} where {shape} {dtype} was expected ({where})."

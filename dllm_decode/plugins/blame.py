@@ -5,8 +5,8 @@ Knows where parts come from; what they promise is known to those who call them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from dllm_decode.errors import ContractError, DecodeError, ModelError
@@ -21,26 +21,42 @@ def who(kind: str, part: Any) -> str:
     return f"{kind} {name!r} ({load_registry().origin(kind, name)})"
 
 
-@contextmanager
-def blaming(kind: str, part: Any, where: str = "") -> Iterator[None]:
+class blaming:  # noqa: N801
     """Turn whatever a part raises into an error that names it; errors that are meant to be read stay as they are.
 
-    Args:
-        kind: The part's; "denoiser" for the model.
-        part: The object that is called inside.
-        where: When it was called: "stage 'easy', step 3".
-
-    Raises:
-        ContractError: The part raised an exception.
-        ModelError: The model did.
+    Entered several times a step, so a class: a generator's context costs three times as much.
     """
-    try:
-        yield
-    except (DecodeError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except Exception as error:
+
+    __slots__ = ("_kind", "_part", "_where")
+
+    def __init__(self, kind: str, part: Any, where: Callable[[], str] | str = "") -> None:
+        """Say who is called.
+
+        Args:
+            kind: The part's; "denoiser" for the model.
+            part: The object that is called inside.
+            where: When it was called: "stage 'easy', step 3"; or what says so where that takes work.
+        """
+        self._kind, self._part, self._where = kind, part, where
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End.
+
+        Raises:
+            ContractError: The part raised an exception.
+            ModelError: The model did.
+        """
+        if not isinstance(error, Exception) or isinstance(error, DecodeError | MemoryError):
+            return
         if type(error).__name__ == "OutOfMemoryError":  # torch's: the caller may want to try a smaller batch
-            raise
-        raised = ModelError if kind == "denoiser" else ContractError
+            return
+        raised = ModelError if self._kind == "denoiser" else ContractError
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise raised(f"{who(kind, part)} raised {said}{f' ({where})' if where else ''}.") from error
+        where = self._where if isinstance(self._where, str) else self._where()
+        at = f" ({where})" if where else ""
+        raise raised(f"{who(self._kind, self._part)} raised {said}{at}.") from error
