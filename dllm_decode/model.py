@@ -24,6 +24,7 @@ from dllm_decode.generation.about import tell_about
 from dllm_decode.generation.answers import Generation, answer_texts, infilled_texts
 from dllm_decode.generation.batches import OnRows, Options, decode_parts, decode_table
 from dllm_decode.generation.chat import Chat, has_template
+from dllm_decode.generation.context import over_long, refuse_over_long
 from dllm_decode.generation.prompts import read_prompts
 from dllm_decode.generation.streaming import stream_prefixes
 from dllm_decode.generation.table import Table, region_starts
@@ -403,7 +404,7 @@ class DiffusionLM:
         )
         resolved = found.strategy.check()
         table = read_prompts(prompts, attention_mask, self.tokenizer, self.denoiser, infill=False, chat=chat)
-        self._check_context(table, resolved.gen_length)
+        refuse_over_long(table, resolved.gen_length, self.denoiser.max_length)
         return resolved, table.extended(resolved.gen_length, self.special.mask)
 
     def _with_texts(self, decoded: Generation) -> Generation:
@@ -458,7 +459,7 @@ class DiffusionLM:
         if "gen_length" in overrides:
             raise ConfigError("gen_length: infill() decides the masks that stand in a text; add masks to it.")
         table = read_prompts(texts, attention_mask, self.tokenizer, self.denoiser, infill=True)
-        self._check_context(table, 0)
+        refuse_over_long(table, 0, self.denoiser.max_length)
         table = replace(table, tokens=table.tokens.clone())  # it is decoded in place, and may be the caller's
         changes = _given(steps=steps, temperature=temperature) | overrides
         regions = (table.tokens.shape[1] - region_starts(table.undecided)).tolist()
@@ -471,22 +472,6 @@ class DiffusionLM:
         if self.tokenizer is None:
             return decoded
         return replace(decoded, _texts=infilled_texts(self.tokenizer, table.tokens, table.valid))
-
-    def _check_context(self, table: Table, gen_length: int) -> None:
-        limit = self.denoiser.max_length
-        lengths = table.valid.sum(1)  # (N,)
-        if limit is None or not lengths.numel() or int(lengths.max()) + gen_length <= limit:
-            return
-        if gen_length > limit:
-            raise ConfigError(f"gen_length {gen_length} is over the model's context of {limit} tokens.")
-        long = (lengths + gen_length > limit).nonzero()[:, 0].tolist()
-        first, length = long[0], int(lengths[long[0]])
-        more = f" and gen_length is {gen_length}: {length + gen_length} together" if gen_length else ""
-        others = f" So are prompts {', '.join(map(str, long[1:]))}." if len(long) > 1 else ""
-        raise ConfigError(
-            f"prompt {first} has {length} tokens{more}, over the model's context of {limit} tokens.{others} "
-            f"Shorten {'them' if others else 'the prompt'}{' or lower gen_length' if gen_length else ''}."
-        )
 
     def over_long(self, prompts: Sequence[Any], gen_length: int, *, chat: Chat = "auto", infill: bool = False) -> list[int]:
         """Return the places of the prompts that do not fit the model's context together with their answers.
@@ -504,8 +489,7 @@ class DiffusionLM:
         if limit is None:
             return []
         table = read_prompts(prompts, None, self.tokenizer, self.denoiser, infill=infill, chat=chat)
-        lengths = table.valid.sum(1) + (0 if infill else gen_length)  # (N,)
-        return [int(place) for place in (lengths > limit).nonzero()[:, 0]]
+        return over_long(table, 0 if infill else gen_length, limit)
 
 
 def generate(

@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     from dllm_decode.evaluate.record import device_name, versions
     from dllm_search.judge.objective import TaskObjective
-    from dllm_search.tuning import as_task, load
+    from dllm_search.preparing import as_task, load
 
     try:
         task = as_task(given.task)

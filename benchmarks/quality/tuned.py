@@ -26,9 +26,10 @@ from dllm_decode.strategy.presets import SHIPPED, Preset, save_preset
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks import TASKS
 from dllm_search import tune
+from dllm_search.preparing import load
 from dllm_search.space.baselines import settled
 from dllm_search.space.presets import prompt_characters
-from dllm_search.tuning import TuneResult, load
+from dllm_search.tuning import TuneResult
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "benchmarks" / "results" / "search"

@@ -53,7 +53,7 @@ def demo(
         require_for(searched)
     console, started = results(), time.perf_counter()
     with messages().status("loading the model"):
-        from dllm_search.tuning import load
+        from dllm_search.preparing import load
 
         lm = load(model, None, None)
     if lm.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:

@@ -12,7 +12,7 @@ from dllm_decode.evaluate.evaluate import shortened
 from dllm_decode.evaluate.executors import InProcess
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.tasks.base import Task
-from dllm_search.tuning import load
+from dllm_search.preparing import load
 
 
 def estimates(

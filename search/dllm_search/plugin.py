@@ -123,8 +123,9 @@ def report(
     with permitted(options["run_programs"]):
         require_for(chosen_task)
     folder = options.pop("out") or results_folder(task)
+    from dllm_search.preparing import load
     from dllm_search.settings import Settings
-    from dllm_search.tuning import load, report_on
+    from dllm_search.tuning import report_on
 
     kept = _open(options["storage"], options["study"], folder)
     begun = {**kept.user_attrs["setup"], **kept.user_attrs.get("sizes", {})}

@@ -175,10 +175,10 @@ def test_tune_returns_the_strategy_the_table_and_the_front(checkpoint: Path) -> 
 def test_something_else_may_decode_for_several_trials_at_once_and_the_study_is_the_same(checkpoint: Path) -> None:
     from dllm_decode.evaluate.evaluate import Evaluation, evaluate
     from dllm_decode.plugins.registry import load_registry
+    from dllm_search.preparing import build_search, load, setup
     from dllm_search.settings import Settings
     from dllm_search.space.space import Space
     from dllm_search.trials.study import complete, open_study
-    from dllm_search.tuning import build_search, load, setup
 
     lm, task = load(checkpoint, None, None), load_registry().task("line")
     asked, one = [], Lock()
