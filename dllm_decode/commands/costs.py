@@ -16,22 +16,6 @@ if TYPE_CHECKING:
     from dllm_decode.tasks.base import Task
 
 
-def tell_cost(
-    executor: Executor,
-    task: Task,
-    strategies: Sequence[Strategy],
-    split: str | None,
-    data: Path | None,
-    limit: int | None,
-    batch_size: int,
-    gen_length: int | None,
-    run_programs: bool,
-    as_json: bool,
-) -> None:
-    """Measure a step and print what evaluating strategies on a task would cost at most."""
-    tell(costs(executor, task, strategies, split, data, limit, batch_size, gen_length, run_programs), as_json)
-
-
 def costs(
     executor: Executor,
     task: Task,

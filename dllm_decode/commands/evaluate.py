@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dllm_decode.commands import options
-from dllm_decode.commands.costs import tell_cost
+from dllm_decode.commands.costs import costs, tell
 from dllm_decode.commands.output import note, print_json, results
 from dllm_decode.commands.running import held_executor, progress
 from dllm_decode.errors import ConfigError
@@ -98,7 +98,8 @@ def evaluate(
             )
         length = changed.get("gen_length") or published_length(strategy)
         if estimate:
-            tell_cost(executor, chosen, [resolved], split, data, limit, batch_size, length, run_programs, as_json)
+            found = costs(executor, chosen, [resolved], split, data, limit, batch_size, length, run_programs)
+            tell(found, as_json)
             return
         with progress(f"{chosen.name} · {resolved.name}", cache and executor.model.lasting) as report:
             done = evaluation.evaluate(

@@ -14,7 +14,6 @@ import optuna
 import pytest
 
 from dllm_decode.errors import ConfigError
-from dllm_decode.evaluate.ray_cluster import LOOPBACK
 from dllm_decode.model import DiffusionLM
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from dllm_search import tune
@@ -23,6 +22,7 @@ from dllm_search.tuning import TuneResult
 from tests.support.made_up_study import until
 from tests.support.postgres import Server, UnavailableError
 from tests.support.random_model import RandomModel
+from tests.support.ray_nodes import two_nodes as two_nodes
 from tests.support.ray_processes import kill_a_worker, workers
 
 ray = pytest.importorskip("ray")
@@ -73,22 +73,6 @@ def test_two_workers_of_which_one_is_killed_make_the_study_of_one_process(
     shared = tune(folder, "line", cache=tmp_path, workers=2, **FEW)
     killer.join()
     assert_same(shared, alone)
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[Any]:
-    """A cluster of two nodes of one CPU."""
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "node_ip_address": LOOPBACK}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    try:
-        cluster.add_node(**node)
-        cluster.wait_for_nodes()
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @slow

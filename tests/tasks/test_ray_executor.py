@@ -27,6 +27,7 @@ from dllm_decode.plugins.registry import load_registry
 from dllm_decode.strategy.strategy import Strategy
 from dllm_decode.testing.random_checkpoint import write_checkpoint
 from tests.support.made_up_study import until
+from tests.support.ray_nodes import two_nodes as two_nodes
 from tests.support.slow_task import SlowSquare
 
 ray = pytest.importorskip("ray")
@@ -110,22 +111,6 @@ def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(
     names = [json.loads(line)["example"] for line in kept.read_text().splitlines()[1:]]
     assert len(names) == len(set(names)) == LIMIT
     assert not Path(f"/proc/{victim}").exists()
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[Any]:
-    """A cluster of two nodes of one CPU, to which executors of this process connect."""
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "node_ip_address": LOOPBACK}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    try:
-        cluster.add_node(**node)
-        cluster.wait_for_nodes()
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 @pytest.mark.slow
